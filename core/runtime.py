@@ -1,0 +1,389 @@
+"""The Python API over the C++ runtime: open an engine folder, generate, stream, ask for logits.
+
+    from core import Engine, Sampling
+    with Engine("engines/llama2") as engine:
+        for piece in engine.stream("def f(", Sampling(max_tokens=32)):
+            print(piece, end="", flush=True)
+
+One thread polls the runtime and hands events to the generations they belong to; every method may
+be called from any thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import queue
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from . import native
+from .command import PlanError, UserError
+
+TOKEN, FINISH = 1, 2  # IngotEventKind
+FINISH_REASONS = {1: "stop", 2: "length", 3: "cancelled", 4: "error"}  # IngotFinish
+EVENTS_A_POLL = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next tokens are chosen. The defaults are greedy."""
+
+    max_tokens: int = 64
+    min_tokens: int = 0  # end tokens and stop strings are ignored before
+    temperature: float = 0.0  # 0: the most probable token
+    top_p: float = 1.0  # the smallest set of tokens whose probabilities reach this
+    top_k: int = 0  # the k most probable tokens; 0: all
+    seed: int | None = None  # equal seeds, equal tokens; None: drawn for each request
+    stop: Sequence[str] = ()  # the text ends before the first of these
+    stop_ids: Sequence[int] = ()  # tokens that end the text, besides the model's own
+    logprobs: int | None = None  # 0: of the chosen token; n: and of the n best, at most 64
+    ignore_eos: bool = False
+    priority: int = 0  # higher first
+
+
+@dataclass
+class Output:
+    """What became of one prompt."""
+
+    prompt_ids: list[int]
+    token_ids: list[int] = field(default_factory=list)
+    text: str = ""
+    finish_reason: str = ""  # stop | length | cancelled
+    logprobs: list[float] | None = None  # natural logarithms, one per token
+    top_logprobs: list[dict[int, float]] | None = None  # of the best tokens at each place
+    cached_tokens: int = 0  # of the prompt, found in the cache
+    queued_s: float = 0.0  # from submit to the first step
+    first_token_s: float = 0.0  # from submit to the first token
+    total_s: float = 0.0  # from submit to the end
+
+
+class Generation:
+    """A submitted request: iterate over its pieces of text, or wait for its result."""
+
+    def __init__(self, engine: Engine, prompt_ids: list[int], sampling: Sampling):
+        self._engine, self._events, self._done = engine, queue.SimpleQueue(), False
+        self.id = 0
+        self.output = Output(prompt_ids)
+        if sampling.logprobs is not None:
+            self.output.logprobs = []
+            self.output.top_logprobs = [] if sampling.logprobs else None
+
+    def __iter__(self) -> Iterator[str]:
+        """Pieces of text as they become certain: whole characters, never part of a stop string.
+
+        Raises:
+            UserError: the engine failed while it worked on this request.
+        """
+        while not self._done:
+            piece = self._next()
+            if piece:
+                yield piece
+
+    def result(self) -> Output:
+        """Waits for the end; the same object as `output`, complete."""
+        for _ in self:
+            pass
+        return self.output
+
+    def cancel(self) -> None:
+        """Ends the request before the next step; its iteration then ends as "cancelled"."""
+        self._engine._cancel(self.id)
+
+    def _next(self) -> str:
+        event = self._events.get()
+        if isinstance(event, Exception):
+            self._done = True
+            raise event
+        kind, text, values = event
+        output = self.output
+        output.text += text
+        if kind == TOKEN:
+            token, logprob, top = values
+            output.token_ids.append(token)
+            if output.logprobs is not None:
+                output.logprobs.append(logprob)
+            if output.top_logprobs is not None:
+                output.top_logprobs.append(top)
+            return text
+        self._done = True
+        finish, output.cached_tokens, output.queued_s, output.first_token_s, output.total_s = values
+        output.finish_reason = FINISH_REASONS[finish]
+        return text
+
+
+class Engine:
+    """An open engine folder. Close it, or use it in a `with` statement.
+
+    Arguments of 0 or None leave the choice to the runtime.
+
+    Raises:
+        PlanError: the folder is incomplete, edited, or of another version.
+        MachineError: this machine cannot run it.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        threads: int = 0,  # CPU threads
+        cache_bytes: int | None = None,  # memory for keys and values
+        max_sequences: int = 0,  # in flight together
+        token_budget: int = 0,  # tokens of one step
+        kernels: str = "auto",  # auto | avx512 | avx2 | portable | naive
+        verify: bool = False,  # compare the checksum of every weight first
+    ):
+        self._handle = None
+        self.directory = Path(directory)
+        options = native.Options(
+            threads=threads,
+            cache_bytes=cache_bytes or 0,
+            max_sequences=max_sequences,
+            token_budget=token_budget,
+            verify_weights=int(verify),
+            kernels=kernels.encode(),
+        )
+        handle = ctypes.c_void_p()
+        native.check(
+            native.library().ingot_open(
+                str(directory).encode(), ctypes.byref(options), ctypes.byref(handle)
+            )
+        )
+        self._handle = handle
+        self.facts = json.loads(native.text(native.library().ingot_describe(handle)))
+        self.vocab: int = self.facts["vocab"]
+        self._tokenizer = None
+        self._lock = threading.Lock()
+        self._running: dict[int, Generation] = {}
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="ingot-poll", daemon=True)
+        self._poller.start()
+
+    def generate(
+        self,
+        prompts: str | Sequence[str | Sequence[int]],
+        sampling: Sampling | Sequence[Sampling] | None = None,
+    ) -> list[Output]:
+        """One output per prompt, in order; all prompts are in flight together.
+
+        `prompts`: a string, or a list of strings and of lists of token ids. `sampling`: one for
+        all, or one per prompt.
+
+        Raises:
+            ValueError: a prompt or a sampling value is out of range; nothing was generated.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        samplings = [sampling] * len(prompts) if _is_one(sampling) else list(sampling)
+        if len(samplings) != len(prompts):
+            raise ValueError(f"{len(prompts)} prompts were given, but {len(samplings)} samplings")
+        generations = []
+        try:
+            for prompt, one in zip(prompts, samplings, strict=True):
+                generations.append(self.submit(prompt, one))
+            return [generation.result() for generation in generations]
+        except BaseException:
+            for generation in generations:
+                generation.cancel()
+            raise
+
+    def stream(
+        self, prompt: str | Sequence[int], sampling: Sampling | None = None
+    ) -> Iterator[str]:
+        """Yields the text piece by piece; leaving the loop early cancels the request."""
+        generation = self.submit(prompt, sampling)
+        try:
+            yield from generation
+        finally:
+            if not generation._done:
+                generation.cancel()
+
+    def submit(self, prompt: str | Sequence[int], sampling: Sampling | None = None) -> Generation:
+        """Starts a request and returns at once."""
+        return self._submit(self._ids(prompt), sampling or Sampling())
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """float32 [L, V]: the scores of the next token after each of the L tokens `ids`."""
+        ids = self._ids(ids)
+        logits_LV = np.zeros((len(ids), self.vocab), np.float32)
+        self._submit(ids, Sampling(max_tokens=0), logits_LV).result()
+        return logits_LV
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, with the special tokens that the checkpoint's tokenizer adds."""
+        return self.tokenizer.encode(text).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids` without special tokens."""
+        return self.tokenizer.decode(list(ids))
+
+    @property
+    def tokenizer(self):
+        """The checkpoint's tokenizer (tokenizers.Tokenizer)."""
+        if self._tokenizer is None:
+            path = self.directory / "tokenizer.json"
+            if not path.exists():
+                raise PlanError(
+                    f"{self.directory} has no tokenizer.json, so it takes no text: "
+                    "give token ids, or build from a checkpoint with a tokenizer"
+                )
+            from tokenizers import Tokenizer
+
+            self._tokenizer = Tokenizer.from_file(str(path))
+        return self._tokenizer
+
+    def statistics(self) -> dict:
+        """Counters: steps, tokens, free pages, running and waiting requests, preemptions."""
+        return json.loads(native.text(native.library().ingot_statistics(self._open_handle())))
+
+    def close(self) -> None:
+        """Cancels what is running and frees the engine. Closing twice is no error."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+            running, self._running = list(self._running.values()), {}
+        if handle is None:
+            return
+        self._closing.set()
+        self._poller.join()
+        for generation in running:
+            generation._events.put(UserError("the engine was closed while this request was running"))
+        native.library().ingot_close(handle)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __del__(self):
+        if getattr(self, "_handle", None) is not None:
+            self.close()
+
+    def _ids(self, prompt: str | Sequence[int]) -> list[int]:
+        if isinstance(prompt, str):
+            return self.encode(prompt)
+        ids = [int(token) for token in prompt]
+        for place, token in enumerate(ids):
+            if not 0 <= token < self.vocab:
+                raise ValueError(
+                    f"token {place} of the prompt is {token}; this engine knows 0 to {self.vocab - 1}"
+                )
+        return ids
+
+    def _submit(self, ids: list[int], sampling: Sampling, logits=None) -> Generation:
+        generation = Generation(self, ids, sampling)
+        request, keep = _request(ids, sampling, logits)
+        identity = ctypes.c_uint64()
+        with self._lock:  # the first event may come before submit returns
+            native.check(
+                native.library().ingot_submit(
+                    self._open_handle(), ctypes.byref(request), ctypes.byref(identity)
+                )
+            )
+            generation.id = identity.value
+            generation._keep = (keep, logits)
+            self._running[identity.value] = generation
+        return generation
+
+    def _cancel(self, identity: int) -> None:
+        with self._lock:
+            if identity in self._running and self._handle is not None:
+                native.check(native.library().ingot_cancel(self._handle, identity))
+
+    def _open_handle(self):
+        if self._handle is None:
+            raise UserError(f"the engine {self.directory} is closed")
+        return self._handle
+
+    def _poll(self) -> None:
+        library, handle = native.library(), self._handle
+        events = (native.Event * EVENTS_A_POLL)()
+        while not self._closing.is_set():
+            count = library.ingot_poll(handle, events, EVENTS_A_POLL, 0.05)
+            if count < 0:
+                return self._fail(library.ingot_last_error().decode("utf-8", "replace"))
+            if count:
+                with self._lock:
+                    for event in events[:count]:
+                        self._hand_over(event)
+        return None
+
+    def _hand_over(self, event: native.Event) -> None:
+        generation = self._running.get(event.request)
+        if generation is None:
+            return
+        text = ctypes.string_at(event.text, event.text_bytes).decode() if event.text_bytes else ""
+        if event.kind == TOKEN:
+            top = {event.top_ids[i]: event.top_logprobs[i] for i in range(event.n_top)}
+            generation._events.put((TOKEN, text, (event.token, event.logprob, top)))
+            return
+        del self._running[event.request]
+        if FINISH_REASONS[event.finish] == "error":
+            generation._events.put(UserError(text))
+            return
+        times = (event.queued_s, event.first_token_s, event.total_s)
+        generation._events.put((FINISH, text, (event.finish, event.cached_tokens, *times)))
+
+    def _fail(self, sentence: str) -> None:
+        with self._lock:
+            for generation in self._running.values():
+                generation._events.put(UserError(sentence))
+            self._running.clear()
+
+
+def _is_one(sampling) -> bool:
+    return sampling is None or isinstance(sampling, Sampling)
+
+
+def _request(ids: list[int], sampling: Sampling, logits: np.ndarray | None):
+    """The C struct, and what must stay alive until it was submitted.
+
+    Raises:
+        ValueError: a number does not fit its C type.
+    """
+    for name in ("max_tokens", "min_tokens", "top_k", "priority"):
+        _fits(name, getattr(sampling, name), -(2**31), 2**31 - 1)
+    seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+    _fits("seed", seed, 0, 2**64 - 1)
+    logprobs = -1 if sampling.logprobs is None else sampling.logprobs
+    if sampling.logprobs is not None:
+        _fits("logprobs", logprobs, 0, 64)
+    if isinstance(sampling.stop, str):
+        raise ValueError(f"stop is the string {sampling.stop!r}; give a list of strings")
+    stops = [text.encode() for text in sampling.stop]
+    if any(b"\0" in text for text in stops):
+        raise ValueError("a stop string holds a NUL character, which no text can contain")
+    for token in sampling.stop_ids:
+        _fits("stop_ids", token, 0, 2**31 - 1)
+    ids_C = (ctypes.c_int32 * max(1, len(ids)))(*ids)
+    stop_ids_C = (ctypes.c_int32 * max(1, len(sampling.stop_ids)))(*sampling.stop_ids)
+    stops_C = (ctypes.c_char_p * max(1, len(stops)))(*stops)
+    request = native.Request(
+        ids=ids_C,
+        n_ids=len(ids),
+        max_tokens=sampling.max_tokens,
+        min_tokens=sampling.min_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=seed,
+        logprobs=logprobs,
+        ignore_eos=int(sampling.ignore_eos),
+        stop_ids=stop_ids_C,
+        n_stop_ids=len(sampling.stop_ids),
+        stops=stops_C,
+        n_stops=len(stops),
+        priority=sampling.priority,
+    )
+    if logits is not None:
+        request.logits = logits.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    return request, (ids_C, stop_ids_C, stops_C, stops)
+
+
+def _fits(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; it must be an integer from {low} to {high}")
