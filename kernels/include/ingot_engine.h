@@ -85,6 +85,7 @@ typedef struct {
   const char *directory; /* the rank's folder: rank0/ */
   IngotCtx *ctx;
   int32_t threads; /* CPU: size of the pool; 0: one per core */
+  const char *kernels; /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
 } IngotEngineOptions;
 
 typedef struct {
