@@ -1,0 +1,109 @@
+"""Run an engine:  python -m core.run engine=engines/llama2 prompt="def f(" temperature=0.8 seed=7
+
+One prompt streams to standard output as it is generated. `prompts=file` runs one prompt per line,
+all in flight together, and prints them in order. The report goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import hydra
+
+from . import command
+from .command import ConfigError
+
+
+def run(cfg) -> None:
+    """Generate for the prompt or prompts that `cfg` (conf/run.yaml) names."""
+    command.require(cfg, "engine", "the folder that core.build wrote")
+    if (cfg.prompt is None) == (cfg.prompts is None):
+        raise ConfigError('give either prompt="…" or prompts=FILE (one prompt per line)')
+    from .runtime import Engine
+
+    prompts = None if cfg.prompts is None else read_prompts(Path(cfg.prompts))
+    sampling = _sampling(cfg)
+    started = time.perf_counter()
+    with Engine(
+        cfg.engine, threads=cfg.threads, cache_bytes=cfg.cache_bytes, kernels=cfg.kernels
+    ) as engine:
+        opened = time.perf_counter()
+        outputs = _all(engine, prompts, sampling) if prompts else [_one(engine, cfg.prompt, sampling)]
+        _report(outputs, opened - started, time.perf_counter() - opened)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of `path` that are not blank.
+
+    Raises:
+        ConfigError: the file cannot be read, is not UTF-8, or holds no prompt.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"prompts={path} cannot be read: {error}") from error
+    prompts = [line for line in lines if line.strip()]
+    if not prompts:
+        raise ConfigError(f"prompts={path} holds no prompt; write one per line")
+    return prompts
+
+
+def _sampling(cfg):
+    from .sampling import Sampling
+
+    values = {f.name: cfg[f.name] for f in fields(Sampling) if f.name in cfg}
+    values["stop"] = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or ())
+    values["stop_ids"] = list(cfg.get("stop_ids") or ())
+    return Sampling(**values)
+
+
+def _one(engine, prompt: str, sampling):
+    generation = engine.submit(prompt, sampling)
+    try:
+        print(prompt, end="", flush=True)
+        for piece in generation:
+            print(piece, end="", flush=True)
+        print()
+    except KeyboardInterrupt:
+        generation.cancel()
+        print()
+        raise
+    return generation.output
+
+
+def _all(engine, prompts: list[str], sampling) -> list:
+    outputs = engine.generate(prompts, sampling)
+    for prompt, output in zip(prompts, outputs, strict=True):
+        print(f"--- {prompt}\n{output.text}")
+    return outputs
+
+
+def _report(outputs: list, open_s: float, run_s: float) -> None:
+    prompt = sum(len(output.prompt_ids) for output in outputs)
+    generated = sum(len(output.token_ids) for output in outputs)
+    first = sorted(output.first_token_s for output in outputs)[len(outputs) // 2]
+    reasons = sorted({output.finish_reason for output in outputs})
+    print(
+        f"[{len(outputs)} {'prompt' if len(outputs) == 1 else 'prompts'} of {prompt} tokens, "
+        f"{generated} generated ({', '.join(reasons)}); opened in {open_s:.2f} s, "
+        f"first token after {first * 1000:.1f} ms, {generated / run_s:.0f} tokens/s]",
+        file=sys.stderr,
+    )
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="run")
+def _hydra_main(cfg):
+    run(cfg)
+
+
+def main() -> None:
+    command.run(_hydra_main)
+
+
+if __name__ == "__main__":
+    from core.run import main
+
+    main()
