@@ -3,7 +3,6 @@
 // Dimensions are linear forms in T tokens, S sequences, N rows that want logits, Q most tokens of one sequence; fields may use
 // M, columns of a page table; tensors of cache groups begin with P, pages (or S, slots, in groups of kind "state").
 #pragma once
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +13,7 @@ namespace ingot {
 // What a step binds.
 struct StepSizes {
   int64_t T = 0, S = 0, N = 0, Q = 0, M = 0, P = 0;
+  bool operator==(const StepSizes &) const = default;
 };
 
 struct LinearForm {
@@ -24,8 +24,9 @@ struct LinearForm {
     return constant + factor.T * sizes.T + factor.S * sizes.S + factor.N * sizes.N + factor.Q * sizes.Q + factor.M * sizes.M +
            factor.P * sizes.P;
   }
-  std::string text() const;
-  bool operator==(const LinearForm &) const;
+  std::string text() const;  // "2*T+3*S+1"
+  bool constant_only() const { return factor == StepSizes{}; }
+  bool operator==(const LinearForm &) const = default;
 };
 
 enum class PlanRole { weight, constant, state, field, activation };
@@ -78,6 +79,7 @@ enum class PlanPart {
 Plan parse_plan(std::string_view text, const std::string &path, PlanPart part = PlanPart::whole);
 Plan read_plan(const std::string &path, PlanPart part = PlanPart::whole);
 
+// -1 if a dimension is negative or the product is absurdly large.
 int64_t bytes_of(const PlanValue &value, const StepSizes &sizes);
 
 }  // namespace ingot

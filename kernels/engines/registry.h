@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "include/ingot_engine.h"
+#include "ingot_engine.h"
 
 namespace ingot {
 
