@@ -13,7 +13,7 @@ __all__ = ["DISTRIBUTION", "Engine", "Sampling", "__version__", "hookimpl", "opt
 
 _HOMES = {
     "Engine": "runtime",
-    "Sampling": "runtime",
+    "Sampling": "sampling",
     "hookimpl": "hookspecs",
     "optional": "hookspecs",
     "plugin": "hookspecs",

@@ -75,6 +75,12 @@ def run(task, check=None) -> None:
         _end(*sentence(error))
 
 
+def require(cfg, key: str, what: str) -> None:
+    """Raises a ConfigError where `key`, which is `what`, was not given."""
+    if cfg[key] is None or cfg[key] == "":
+        raise ConfigError(f"{key} is not given; add {key}=…, {what}")
+
+
 def sentence(error: Exception) -> tuple[str, int]:
     """What to print about `error`, and the exit code."""
     from hydra.errors import HydraException

@@ -1,0 +1,122 @@
+"""Build an engine:  python -m core.build model=llama2 quant=fp8 checkpoint=… out=…"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import hydra
+
+from . import command, plan
+from .command import ConfigError
+from .hookspecs import RANKED, WHOLE
+
+
+def build(plan, plugins) -> dict:
+    """The manifest of the engine folder plan.out, which is there. Each line is one step."""
+    from . import calls, checkpoint, engine_folder, manifest, ops, passes, spec
+
+    step, reports = Progress(), []
+    with engine_folder.appearing(plan.out) as folder:
+        kept = folder / "dump" if plan.dump else None
+        ops.register(calls.op_libraries(plugins))
+        weights = checkpoint.open_checkpoint(plan.checkpoint, random_config(plan), plan.seed)
+        plan = replace(plan, sizes=weights.config)
+        calls.conflicts(plugins, plan)
+        step(f"checkpoint {plan.checkpoint}: {len(weights.names())} tensors")
+        model = spec.verify(calls.graph(plugins, plan, weights), after="graph")
+        step(f"graph: {len(model.graph)} nodes, {len(model.graph.initializers)} weights")
+        if kept:
+            passes.dump(model, kept, "graph")
+        for plugin, item in calls.passes(plugins, WHOLE, plan, rank=0):
+            reports.append(passes.run(item, model, plugin, kept))
+            model = reports[-1].model
+            step(f"{plugin}: {reports[-1].line()}")
+        for rank in range(plan.ranks):
+            part = model.clone()
+            for plugin, item in calls.passes(plugins, RANKED, plan, rank):
+                reports.append(passes.run(item, part, plugin, kept))
+                part = reports[-1].model
+                step(f"{plugin}: {reports[-1].line()}")
+            calls.lower(plugins, plan, rank, part, folder / f"rank{rank}")
+            step(f"rank {rank}: lowered")
+        written = manifest.write(folder, plan, plugins, model, reports, weights.files)
+    step(f"{plan.out}: complete")
+    return written
+
+
+class Progress:
+    """Prints one line a step, with the seconds that it took."""
+
+    def __init__(self):
+        self.last = time.perf_counter()
+
+    def __call__(self, text: str) -> None:
+        now = time.perf_counter()
+        print(f"{now - self.last:7.2f} s  {text}", flush=True)
+        self.last = now
+
+
+def random_config(plan) -> dict | None:
+    """The config.json that a preset gives for `model.size`, for a checkpoint of random weights.
+
+    Raises:
+        ConfigError: no such size, or none although the weights are random, or one although not.
+    """
+    from .diagnosis import nearest
+
+    sizes = plan.config["model"].get("sizes") or {}
+    size = plan.config["model"].get("size")
+    listing = ", ".join(map(str, sizes)) or "none"
+    if plan.checkpoint != "random":
+        if size is None:
+            return None
+        raise ConfigError(
+            f"model.size={size}: it is for checkpoint=random; the sizes of {plan.checkpoint} come "
+            "from its config.json, so leave model.size out"
+        )
+    if size is None:
+        raise ConfigError(f"checkpoint=random needs model.size (this preset has: {listing})")
+    if size not in sizes:
+        hint = nearest(str(size), map(str, sizes))
+        raise ConfigError(f"model.size={size}: this preset has no such size (it has: {listing}){hint}")
+    return dict(sizes[size])
+
+
+def summary(plan, written: dict) -> str:
+    """What was built, in a few lines, and the command to run next."""
+    tensors = [t for rank in written["tensors"].values() for t in rank.values()]
+    kinds: dict[str, list[int]] = {}
+    for tensor in tensors:
+        counted = kinds.setdefault(tensor["dtype"], [0, 0])
+        counted[0] += 1
+        counted[1] += tensor["bytes"]
+    lines = [f"{sum(t['bytes'] for t in tensors):,} bytes of weights in {len(tensors)} tensors"]
+    lines += [f"  {kind:8} {count:6} tensors  {size:>16,} bytes"
+              for kind, (count, size) in sorted(kinds.items())]  # fmt: skip
+    for entry in written["passes"]:
+        if entry["plugin"].startswith("quant."):
+            done, kept = len(entry["rewritten"]), len(entry["refused"])
+            lines.append(f"{entry['plugin']}: {done} products quantized, {kept} refused")
+    lines.append(f'next: python -m core.run engine={plan.out} prompt="…"')
+    return "\n".join(lines)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="build")
+def task(cfg) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from .provenance import sources
+
+    resolved = plan.resolve(cfg, sources("build", HydraConfig.get().overrides.task))
+    print(summary(resolved[0], build(*resolved)))
+
+
+def main() -> None:
+    command.run(task, plan.errors)
+
+
+if __name__ == "__main__":
+    from core.build import main
+
+    main()
