@@ -161,7 +161,7 @@ class PlanParser {
     value.dtype = line.dtype(line.word(2));
     const bool scalar = line.word(3) == "scalar";
     const int64_t count = scalar ? 1 : line.integer(line.word(3), 0, 1 << 20);
-    if (value.dtype != INGOT_I64 && value.dtype != INGOT_I32 && value.dtype != INGOT_BOOL) line.refuse("constants are i64, i32 or bool");
+    if (value.dtype != INGOT_I64 && value.dtype != INGOT_I32) line.refuse("constants are i64 or i32");
     if (count > 0 || line.word(4) != "-") value.integers = line.integers(line.word(4));
     if (static_cast<int64_t>(value.integers.size()) != count) line.refuse("as many values must stand here as the count says");
     if (!scalar) value.dims = {LinearForm{count, {}}};

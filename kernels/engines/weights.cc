@@ -1,0 +1,79 @@
+#include "engines/weights.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "error.h"
+#include "ingot.h"
+#include "ingot_op.h"
+
+namespace ingot {
+namespace {
+
+// How weights.safetensors spells a type; 4-bit numbers lie there as U8 of half the last dimension.
+const char *stored_type(int32_t dtype) {
+  switch (dtype) {
+    case INGOT_F32: return "F32";
+    case INGOT_F16: return "F16";
+    case INGOT_BF16: return "BF16";
+    case INGOT_F8E4M3: return "F8_E4M3";
+    case INGOT_F8E5M2: return "F8_E5M2";
+    case INGOT_I8: return "I8";
+    case INGOT_I32: return "I32";
+    case INGOT_I64: return "I64";
+    case INGOT_BOOL: return "BOOL";
+    default: return "U8";
+  }
+}
+
+std::string shape_text(const std::vector<int64_t> &shape) {
+  std::string text = "[";
+  for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  return text + "]";
+}
+
+void check(const PlanValue &value, const StoredTensor &stored, const std::string &path) {
+  std::vector<int64_t> wanted;
+  for (const LinearForm &dim : value.dims) wanted.push_back(dim.constant);
+  const bool packed = value.dtype == INGOT_U4 || value.dtype == INGOT_I4;
+  if (packed && !wanted.empty()) wanted.back() = (wanted.back() + 1) / 2;
+  if (stored.dtype == stored_type(value.dtype) && stored.shape == wanted && stored.bytes == static_cast<size_t>(bytes_of(value, {}))) return;
+  fail(INGOT_FOLDER, "%s: tensor '%.200s' is %s %s, plan.txt wants %s %s: the two are not of one build; rebuild the engine, or copy the "
+       "whole folder again", path.c_str(), value.name.c_str(), stored.dtype.c_str(), shape_text(stored.shape).c_str(),
+       stored_type(value.dtype), shape_text(wanted).c_str());
+}
+
+}  // namespace
+
+Weights::Weights(const Plan &plan, const std::string &directory) : places_(plan.values.size(), nullptr) {
+  const std::string path = directory + "/weights.safetensors";
+  const bool any = std::any_of(plan.values.begin(), plan.values.end(), [](const auto &v) { return v.role == PlanRole::weight; });
+  if (!any) return;
+  file_ = Safetensors::open(path);
+  for (size_t i = 0; i < plan.values.size(); ++i) {
+    const PlanValue &value = plan.values[i];
+    if (value.role != PlanRole::weight) continue;
+    const StoredTensor *stored = file_.find(value.name);
+    if (!stored) {
+      fail(INGOT_FOLDER, "%s has no tensor '%.200s', which plan.txt uses: the two are not of one build; rebuild the engine, or copy the "
+           "whole folder again", path.c_str(), value.name.c_str());
+    }
+    check(value, *stored, path);
+    places_[i] = stored->data;
+    bytes_ += static_cast<int64_t>(stored->bytes);
+    used_.push_back(stored);
+  }
+  std::sort(used_.begin(), used_.end(), [](const StoredTensor *a, const StoredTensor *b) { return a->name < b->name; });
+}
+
+void Weights::refit(const std::string &name, const void *data, size_t bytes) {
+  const auto found = std::lower_bound(used_.begin(), used_.end(), name,
+                                      [](const StoredTensor *tensor, const std::string &wanted) { return tensor->name < wanted; });
+  if (found == used_.end() || (*found)->name != name) fail(INGOT_INVALID, "refit: the engine has no weight '%.200s'", name.c_str());
+  if ((*found)->bytes != bytes) {
+    fail(INGOT_INVALID, "refit: weight '%.200s' has %zu bytes, %zu were given", name.c_str(), (*found)->bytes, bytes);
+  }
+  std::memcpy((*found)->data, data, bytes);
+}
+
+}  // namespace ingot
