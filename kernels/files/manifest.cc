@@ -2,8 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
-
 #include "error.h"
 #include "files/mapped_file.h"
 #include "files/sha256.h"
