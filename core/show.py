@@ -25,7 +25,9 @@ def show(folder: Path, verify: bool = False) -> str:
     """
     from . import manifest
 
-    facts = manifest.read(folder, verify=verify)
+    facts = manifest.read(folder)
+    if verify:
+        manifest.verify(folder, facts)
     sections = [_head, _config, _passes, _precision, _memory]
     return "\n\n".join(section(facts) for section in sections)
 
