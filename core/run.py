@@ -32,6 +32,8 @@ def run(cfg) -> None:
     ) as engine:
         opened = time.perf_counter()
         outputs = _all(engine, prompts, sampling) if prompts else [_one(engine, cfg.prompt, sampling)]
+        if sampling.logprobs is not None:
+            _print_logprobs(engine, outputs)
         _report(outputs, opened - started, time.perf_counter() - opened)
 
 
@@ -79,6 +81,15 @@ def _all(engine, prompts: list[str], sampling) -> list:
     for prompt, output in zip(prompts, outputs, strict=True):
         print(f"--- {prompt}\n{output.text}")
     return outputs
+
+
+def _print_logprobs(engine, outputs: list) -> None:
+    """A line per token: its text and log-probability, then the best ones at its place."""
+    for output in outputs:
+        best = output.top_logprobs or [{}] * len(output.token_ids)
+        for token, logprob, top in zip(output.token_ids, output.logprobs, best, strict=True):
+            others = "".join(f"  {engine.decode([t])!r} {value:.3f}" for t, value in top.items())
+            print(f"{engine.decode([token])!r:16} {logprob:8.3f}{others}", file=sys.stderr)
 
 
 def _report(outputs: list, open_s: float, run_s: float) -> None:

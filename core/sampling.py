@@ -33,8 +33,12 @@ def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | N
     """The C struct, and what must stay alive until it was submitted.
 
     Raises:
-        ValueError: a number does not fit its C type.
+        ValueError: a value is no number, or does not fit its C type. Ranges are the runtime's to judge.
     """
+    for name in ("temperature", "top_p"):
+        value = getattr(sampling, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} is {value!r}; it must be a number")
     for name in ("max_tokens", "min_tokens", "top_k", "priority"):
         _fits(name, getattr(sampling, name), -(2**31), 2**31 - 1)
     seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
@@ -75,5 +79,5 @@ def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | N
 
 
 def _fits(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}; it must be an integer from {low} to {high}")
