@@ -15,6 +15,7 @@ CHOSEN = {
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
 SHORT = {"-c": "--cfg", "-i": "--info", "-h": "--help", "-m": "--multirun", "-r": "--run"}
+HYDRA, PATH = ("hydra.", "hydra/", "hydra="), "hydra.searchpath"
 PLAIN = {"--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--info"}
 REFUSED = {
     "--config-path": "the configs are the package's own; add a folder with --config-dir",
@@ -35,6 +36,8 @@ def split(arguments: Sequence[str], command: str) -> tuple[list[str], list[str]]
         argument = rest.pop(0)
         if not argument.startswith("-") or argument == "-":
             overrides.append(free_text.quoted(argument, command))
+            if argument.lstrip("+~").startswith(HYDRA) and not argument.lstrip("+").startswith(PATH):
+                errors.append(f"{argument}: of Hydra's own settings only {PATH} has a meaning here")
             continue
         flag, equals, value = argument.partition("=")
         flag = SHORT.get(flag, flag)

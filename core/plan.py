@@ -16,6 +16,7 @@ from .command import ConfigError, UserError
 from .diagnosis import nearest
 from .hookspecs import GROUP, KINDS
 
+SPARED = ("quant", "parallel")  # kinds of which a build may have none
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -92,10 +93,13 @@ def _chosen(cfg, errors) -> list[tuple[str, str, dict]]:
             errors.append(f"{kind}: the preset does not say `name:`, the plugin's name")
         else:
             errors.extend(_shadowed(kind))
-            chosen.append((kind, node.name, _plain(kind, node, errors)))
+            settings = _plain(kind, node, errors)
+            if node.name == "none" and kind in SPARED:
+                errors.extend(f"{kind}.{key}: {kind}=none has no settings" for key in settings)
+            chosen.append((kind, node.name, settings))
     for entry in _features(cfg.get("features"), errors):
         chosen.append(("feature", entry.pop("name"), entry))
-    return [c for c in chosen if c[1] != "none"]
+    return [c for c in chosen if c[1] != "none" or c[0] not in SPARED]
 
 
 def _plain(path: str, node: DictConfig, errors: list[str]) -> dict:
