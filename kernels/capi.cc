@@ -1,0 +1,175 @@
+// The functions of ingot.h that open and use an engine. Whatever is thrown inside ends here as a status and a sentence.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "engines/registry.h"
+#include "error.h"
+#include "files/manifest.h"
+#include "files/token_bytes.h"
+#include "ingot.h"
+#include "last_error.h"
+#include "runtime/executor.h"
+#include "runtime/report.h"
+
+using namespace ingot;
+
+namespace {
+
+constexpr const char *version = "0.1.0";
+
+template <typename Body>
+int guarded(Body &&body) {
+  try {
+    body();
+    return INGOT_OK;
+  } catch (const Error &error) {
+    set_last_error(error.what());
+    return error.status;
+  } catch (const std::bad_alloc &) {
+    set_last_error("memory ran out; give the process more, or open the engine with fewer cache_bytes");
+    return INGOT_MACHINE;
+  } catch (const std::exception &error) {
+    set_last_error(error.what());
+    return INGOT_FAILED;
+  }
+}
+
+IngotOptions read_options(const IngotOptions *given) {
+  IngotOptions options{};
+  if (given) std::memcpy(&options, given, std::min<size_t>(given->size, sizeof options));
+  if (options.threads < 0 || options.threads > 4096) fail(INGOT_INVALID, "threads is %d; it must be from 0 (one per core) to 4096", options.threads);
+  if (options.cache_bytes < 0) fail(INGOT_INVALID, "cache_bytes is %lld; it must be 0 or more", static_cast<long long>(options.cache_bytes));
+  const std::string kernels = options.kernels ? options.kernels : "auto";
+  for (const char *known : {"auto", "avx512", "avx2", "portable", "naive"}) {
+    if (kernels == known) return options;
+  }
+  fail(INGOT_INVALID, "kernels is '%.40s'; it must be auto, avx512, avx2, portable or naive", kernels.c_str());
+}
+
+int32_t within(const char *name, int32_t value, int32_t built) {
+  if (value < 0 || value > built) fail(INGOT_INVALID, "%s is %d; this engine was built for at most %d (0 means all)", name, value, built);
+  return value ? value : built;
+}
+
+Manifest open_manifest(const char *directory, const IngotOptions &options) {
+  if (!directory) fail(INGOT_INVALID, "the engine's directory is NULL");
+  Manifest manifest = read_manifest(directory, options.verify_weights != 0);
+  if (manifest.ranks != 1) {
+    fail(INGOT_FOLDER, "%s was built for %d ranks, this Ingot runs one; rebuild it with parallel=none", directory, manifest.ranks);
+  }
+  return manifest;
+}
+
+TokenBytes open_tokens(const std::string &path) {
+  struct stat facts;
+  return stat(path.c_str(), &facts) == 0 ? TokenBytes::open(path) : TokenBytes();
+}
+
+}  // namespace
+
+struct IngotEngine {
+  IngotEngine(const char *directory, const IngotOptions &options)
+      : manifest(open_manifest(directory, options)),
+        kernels(options.kernels ? options.kernels : "auto"),
+        threads(options.threads ? options.threads : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))),
+        tokens(open_tokens(manifest.rank_directory(0) + "/tokens.bin")),
+        rank(find_engine(manifest.engine, manifest.library), {manifest.rank_directory(0), threads, kernels}) {
+    const IngotEngineSpec &spec = rank.spec();
+    if (spec.vocab != manifest.vocab || spec.n_groups != static_cast<int32_t>(manifest.groups.size())) {
+      fail(INGOT_FOLDER, "%s: engine.json says %d tokens in the vocabulary and %zu cache groups, the engine says %d and %d; rebuild it", directory,
+           manifest.vocab, manifest.groups.size(), spec.vocab, spec.n_groups);
+    }
+    leader.max_sequences = within("max_sequences", options.max_sequences, spec.max_sequences);
+    leader.token_budget = within("token_budget", options.token_budget, spec.max_tokens);
+    leader.end_ids = manifest.end_ids;
+    rank.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget), leader.max_sequences);
+    executor.emplace(rank, tokens, leader);
+  }
+
+  Manifest manifest;
+  std::string kernels;
+  int32_t threads;
+  TokenBytes tokens;
+  Rank rank;
+  LeaderOptions leader{};
+  std::optional<Executor> executor;
+};
+
+namespace {
+
+Executor &executor_of(IngotEngine *engine) {
+  if (!engine) fail(INGOT_INVALID, "the engine is NULL; open one with ingot_open");
+  return *engine->executor;
+}
+
+// For the caller, who frees it.
+char *owned(const std::string &text) {
+  char *copy = strdup(text.c_str());
+  if (!copy) throw std::bad_alloc();
+  return copy;
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t ingot_abi(void) { return INGOT_ABI; }
+
+const char *ingot_version(void) { return version; }
+
+const char *ingot_last_error(void) { return last_error(); }
+
+void ingot_free(void *memory) { std::free(memory); }
+
+int ingot_open(const char *directory, const IngotOptions *given, IngotEngine **engine) {
+  return guarded([&] {
+    if (!engine) fail(INGOT_INVALID, "ingot_open has nowhere to put the engine: its last argument is NULL");
+    *engine = nullptr;
+    *engine = new IngotEngine(directory, read_options(given));
+  });
+}
+
+void ingot_close(IngotEngine *engine) { delete engine; }
+
+char *ingot_describe(IngotEngine *engine) {
+  char *json = nullptr;
+  guarded([&] {
+    const RequestLimits limits = executor_of(engine).limits();
+    json = owned(describe(OpenFacts{engine->manifest, engine->rank, limits, engine->leader, engine->threads, engine->kernels}));
+  });
+  return json;
+}
+
+char *ingot_statistics(IngotEngine *engine) {
+  char *json = nullptr;
+  guarded([&] { json = owned(describe(executor_of(engine).statistics())); });
+  return json;
+}
+
+int ingot_submit(IngotEngine *engine, const IngotRequest *request, uint64_t *id) {
+  return guarded([&] {
+    Executor &executor = executor_of(engine);
+    if (!request || !id) fail(INGOT_INVALID, "ingot_submit: %s is NULL", request ? "id" : "the request");
+    *id = executor.submit(*request);
+  });
+}
+
+int ingot_cancel(IngotEngine *engine, uint64_t id) {
+  return guarded([&] { executor_of(engine).cancel(id); });
+}
+
+int32_t ingot_poll(IngotEngine *engine, IngotEvent *events, int32_t capacity, double timeout) {
+  int32_t count = 0;
+  const int status = guarded([&] { count = executor_of(engine).poll(events, capacity, timeout); });
+  return status ? -status : count;
+}
+
+}  // extern "C"

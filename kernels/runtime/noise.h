@@ -1,0 +1,20 @@
+// Random numbers that depend on nothing but (seed, position): preemption, restarts and neighbours cannot change a draw.
+#pragma once
+#include <cstdint>
+
+namespace ingot {
+
+// Uniform in [0, 1) with 53 bits. `position`: where in its sequence the drawn token will stand. The mixing function is the finaliser
+// of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+inline double uniform(uint64_t seed, int64_t position) {
+  constexpr uint64_t golden = 0x9E3779B97F4A7C15u;
+  const auto mix = [](uint64_t z) {
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+  };
+  const uint64_t stream = mix(seed + golden);  // else neighbouring seeds would be shifts of one another
+  return static_cast<double>(mix(stream + static_cast<uint64_t>(position + 1) * golden) >> 11) * 0x1p-53;
+}
+
+}  // namespace ingot

@@ -1,0 +1,104 @@
+#include "runtime/rank.h"
+
+#include <cstdarg>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+
+#include "error.h"
+#include "ingot.h"
+
+namespace ingot {
+namespace {
+
+int keep_sentence(IngotCtx *ctx, const char *format, ...) {
+  char text[2048];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  *static_cast<std::string *>(ctx->owner) = text;
+  return 1;
+}
+
+void drop_message(IngotCtx *, int, const char *, ...) {}
+
+}  // namespace
+
+Rank::Rank(const IngotEngineApi *api, const RankOptions &options) : api_(api) {
+  host_.size = offsetof(IngotHost, node_name);  // what a runtime offers to an engine; the rest is the engine's to its kernels
+  host_.error = keep_sentence;
+  host_.log = drop_message;
+  ctx_.size = sizeof ctx_;
+  ctx_.device = INGOT_CPU;
+  ctx_.ranks = 1;
+  ctx_.host = &host_;
+  ctx_.owner = &error_;
+  const IngotEngineOptions given{sizeof given, options.directory.c_str(), &ctx_, options.threads, options.kernels.c_str()};
+  check(api_->open(&given, &engine_));
+  spec_ = api_->spec(engine_);
+  try {
+    logits_ = find_logits();
+  } catch (...) {
+    api_->close(engine_);
+    throw;
+  }
+}
+
+Rank::~Rank() { api_->close(engine_); }
+
+void Rank::check(int status) {
+  if (status == INGOT_OK) return;
+  const int known = status >= INGOT_INVALID && status <= INGOT_FAILED ? status : INGOT_FAILED;
+  throw Error(known, error_.empty() ? "the engine '" + std::string(api_->name) + "' failed and said nothing" : error_);
+}
+
+int32_t Rank::find_logits() const {
+  const IngotEngineSpec &spec = *spec_;
+  if (spec.n_functions < 1 || std::strcmp(spec.functions[0].name, "step") != 0) {
+    fail(INGOT_FOLDER, "the engine's first function is not 'step'; rebuild it with this version");
+  }
+  if (spec.max_tokens < 1 || spec.max_sequences < 1 || spec.max_rows < 1 || spec.max_length < 1 || spec.vocab < 1 || spec.max_pages < 0) {
+    fail(INGOT_FOLDER, "the engine's limits are T=%d S=%d N=%d L=%d and %d tokens in its vocabulary; rebuild it", spec.max_tokens,
+         spec.max_sequences, spec.max_rows, spec.max_length, spec.vocab);
+  }
+  const IngotFunction &step = spec.functions[0];
+  for (int32_t i = 0; i < step.n_outputs; ++i) {
+    if (std::strcmp(step.outputs[i].name, "logits_NV") != 0) continue;
+    if (step.outputs[i].dtype != INGOT_F32) fail(INGOT_FOLDER, "the engine's logits_NV is not f32; rebuild it with this version");
+    return i;
+  }
+  fail(INGOT_FOLDER, "the engine's function 'step' has no output logits_NV; rebuild it with this version");
+}
+
+void Rank::bind(std::vector<int32_t> pages, int32_t max_sequences) {
+  slots_.emplace(max_sequences, pages, spec_->max_pages);
+  cache_.emplace(*spec_, std::move(pages));
+  fields_.emplace(*spec_, 0, max_sequences);
+  outputs_.resize(static_cast<size_t>(spec_->functions[0].n_outputs));
+  check(api_->bind(engine_, cache_->pools()));
+}
+
+void Rank::check_step(const StepHeader &header) const {
+  if (header.function != 0 || header.T < 1 || header.T > spec_->max_tokens || header.S > slots_->size() || header.N > spec_->max_rows) {
+    fail(INGOT_FAILED, "a step message of T=%d S=%d N=%d for function %d does not fit this rank's T=%d S=%d N=%d", header.T, header.S, header.N,
+         header.function, spec_->max_tokens, slots_->size(), spec_->max_rows);
+  }
+}
+
+std::span<const float> Rank::run(const StepView &step) {
+  check_step(*step.header);
+  slots_->apply(step);
+  cache_->copy(step.page_copies);
+  const IngotStep made = fields_->make(step, *slots_);
+  check(api_->prepare(engine_, &made));
+  check(api_->enqueue(engine_, &made, nullptr, outputs_.data()));
+  const IngotTensor &logits = outputs_[static_cast<size_t>(logits_)];
+  if (!logits.data || logits.rank != 2 || logits.shape[0] != made.N || logits.shape[1] != spec_->vocab) {
+    fail(INGOT_FAILED, "the engine gave logits_NV of rank %d and shape %lld,%lld, expected %d,%d", logits.rank,
+         static_cast<long long>(logits.shape[0]), static_cast<long long>(logits.shape[1]), made.N, spec_->vocab);
+  }
+  return {static_cast<const float *>(logits.data), static_cast<size_t>(made.N) * static_cast<size_t>(spec_->vocab)};
+}
+
+}  // namespace ingot

@@ -1,0 +1,61 @@
+// One rank: an open engine, its cache and its slots. It replays step messages and decides nothing.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ingot_engine.h"
+#include "runtime/cache.h"
+#include "runtime/slot.h"
+#include "runtime/step.h"
+#include "runtime/step_fields.h"
+
+namespace ingot {
+
+struct RankOptions {
+  std::string directory;  // rank0/
+  int32_t threads = 0;
+  std::string kernels = "auto";
+};
+
+class Rank {
+ public:
+  // Opens the engine. Throws what it says, or Error(INGOT_FOLDER) if the engine cannot be served.
+  Rank(const IngotEngineApi *api, const RankOptions &options);
+  ~Rank();
+  Rank(const Rank &) = delete;
+  Rank &operator=(const Rank &) = delete;
+
+  const IngotEngineSpec &spec() const { return *spec_; }
+  // Gives the engine its cache. Once, before the first run().
+  void bind(std::vector<int32_t> pages, int32_t max_sequences);
+
+  // One step; the logits of its rows, valid until the next. Throws Error with the engine's sentence.
+  std::span<const float> run(const StepView &step);
+
+  Slots &slots() { return *slots_; }
+  const Cache &cache() const { return *cache_; }
+  int64_t field_bytes() const { return fields_->bytes(); }
+
+ private:
+  void check(int status);
+  void check_step(const StepHeader &header) const;
+  int32_t find_logits() const;
+
+  const IngotEngineApi *api_;
+  std::string error_;  // the engine's last sentence
+  IngotHost host_{};
+  IngotCtx ctx_{};
+  void *engine_ = nullptr;
+  const IngotEngineSpec *spec_ = nullptr;
+  int32_t logits_ = 0;  // which of the function's outputs
+  std::optional<Cache> cache_;
+  std::optional<Slots> slots_;
+  std::optional<StepFields> fields_;
+  std::vector<IngotTensor> outputs_;
+};
+
+}  // namespace ingot

@@ -1,0 +1,23 @@
+// What an engine says of itself, as JSON.
+#pragma once
+#include <string>
+
+#include "files/manifest.h"
+#include "runtime/leader.h"
+#include "runtime/rank.h"
+
+namespace ingot {
+
+struct OpenFacts {
+  const Manifest &manifest;
+  const Rank &rank;
+  RequestLimits limits;
+  LeaderOptions options;
+  int32_t threads;
+  std::string kernels;
+};
+
+std::string describe(const OpenFacts &facts);
+std::string describe(const Statistics &statistics);
+
+}  // namespace ingot

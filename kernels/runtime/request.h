@@ -1,0 +1,39 @@
+// A request as it was submitted, copied and checked: the one validation layer for whatever calls the C API.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ingot.h"
+
+namespace ingot {
+
+struct RequestLimits {
+  int32_t vocab;
+  int32_t max_length;    // tokens of one sequence that the engine was built for
+  int32_t cache_length;  // tokens of one sequence that the cache holds when it is alone
+  bool has_text;         // whether token ids have bytes
+
+  int32_t length() const { return max_length < cache_length ? max_length : cache_length; }
+};
+
+struct Request {
+  uint64_t id = 0;
+  std::vector<int32_t> prompt;
+  int32_t max_tokens = 0, min_tokens = 0;
+  float temperature = 0, top_p = 1;
+  int32_t top_k = 0;
+  uint64_t seed = 0;
+  int32_t logprobs = -1;
+  bool ignore_eos = false;
+  std::vector<int32_t> stop_ids;
+  std::vector<std::string> stops;
+  float *logits = nullptr;
+  int32_t priority = 0;
+  double submitted_s = 0;
+};
+
+// Throws Error(INGOT_INVALID) that names the field, its value and what is allowed.
+Request read_request(const IngotRequest &given, const RequestLimits &limits);
+
+}  // namespace ingot

@@ -1,0 +1,127 @@
+#include "runtime/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "error.h"
+#include "ingot.h"
+#include "runtime/noise.h"
+#include "runtime/softmax.h"
+
+namespace ingot {
+namespace {
+
+constexpr size_t small_heap = 1024;  // up to here a heap beats partitioning the vocabulary
+
+bool better(const Ranked &a, const Ranked &b) { return a.value != b.value ? a.value > b.value : a.id < b.id; }
+
+int32_t first_equal(std::span<const float> values, float value) {
+  return static_cast<int32_t>(std::find(values.begin(), values.end(), value) - values.begin());
+}
+
+// The one of the first `count` whose part of the sum of weights holds `noise`.
+int32_t pick(std::span<const Ranked> ranked, double total, double noise) {
+  double rest = noise * total;
+  for (const Ranked &entry : ranked) {
+    rest -= entry.value;
+    if (rest < 0) return entry.id;
+  }
+  return ranked.back().id;  // rounding: noise is below 1
+}
+
+}  // namespace
+
+Sampled Sampler::sample(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position) {
+  const Extremes found = extremes(logits_V);
+  if (found.has_nan || !std::isfinite(found.highest)) {
+    fail(INGOT_FAILED, "the model gave %s for token %lld of the sequence, so none can be chosen; the engine goes on, but its weights or its "
+         "dtype do not fit this prompt", found.has_nan ? "logits that are not a number" : "no finite logits", static_cast<long long>(position));
+  }
+  Sampled sampled;
+  if (sampling.temperature == 0 || sampling.top_k == 1) {
+    sampled.token = first_equal(logits_V, found.highest);
+  } else {
+    sampled.token = draw(logits_V, sampling, uniform(sampling.seed, position));
+  }
+  if (sampling.logprobs < 0) return sampled;
+  const double total = exponentials(logits_V, found.highest, 1, nullptr), logarithm = std::log(total) + found.highest;
+  sampled.logprob = static_cast<float>(logits_V[sampled.token] - logarithm);
+  if (sampling.logprobs == 0) return sampled;
+  best(logits_V, static_cast<size_t>(sampling.logprobs));
+  sampled.top = best_;
+  for (Ranked &entry : sampled.top) entry.value = static_cast<float>(entry.value - logarithm);
+  return sampled;
+}
+
+void Sampler::weigh(std::span<const float> logits_V, float temperature) {
+  weights_.resize(logits_V.size());
+  // A tiny temperature must not make inf * 0: the scale stays finite, and everything but the best becomes 0.
+  const float scale = std::min(1 / temperature, std::numeric_limits<float>::max());
+  exponentials(logits_V, extremes(logits_V).highest, scale, weights_.data());
+}
+
+int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sampling, double noise) {
+  weigh(logits_V, sampling.temperature);
+  const size_t vocab = logits_V.size();
+  const size_t kept = sampling.top_k > 0 ? std::min(vocab, static_cast<size_t>(sampling.top_k)) : vocab;
+  if (kept == vocab && sampling.top_p >= 1) return draw_from_all(logits_V, noise);
+
+  double everything = 0;  // the weight of what top_k leaves
+  if (kept == vocab) {
+    for (const float weight : weights_) everything += weight;
+  }
+  for (size_t count = kept == vocab ? std::min<size_t>(64, vocab) : kept;; count = std::min(kept, 8 * count)) {
+    best(logits_V, count);  // by logit: weights may have become equal
+    double mass = 0;
+    for (Ranked &entry : best_) mass += entry.value = weights_[static_cast<size_t>(entry.id)];
+    if (kept < vocab) everything = mass;
+    double reached = 0;
+    for (size_t i = 0; i < best_.size(); ++i) {
+      reached += best_[i].value;
+      if (sampling.top_p < 1 && reached >= sampling.top_p * everything) return pick({best_.data(), i + 1}, reached, noise);
+    }
+    if (count == kept) return pick(best_, reached, noise);
+  }
+}
+
+int32_t Sampler::draw_from_all(std::span<const float> logits_V, double noise) {
+  double total = 0;
+  for (const float weight : weights_) total += weight;
+  double rest = noise * total;
+  int32_t last = 0;
+  for (size_t id = 0; id < logits_V.size(); ++id) {
+    if (weights_[id] == 0) continue;
+    rest -= weights_[id];
+    last = static_cast<int32_t>(id);
+    if (rest < 0) break;
+  }
+  return last;
+}
+
+// best_ becomes the `count` best values with their ids, best first.
+void Sampler::best(std::span<const float> values, size_t count) {
+  count = std::min(count, values.size());
+  best_.clear();
+  const auto vocab = static_cast<int32_t>(values.size());
+  if (count > small_heap) {
+    for (int32_t id = 0; id < vocab; ++id) best_.push_back({values[static_cast<size_t>(id)], id});
+    if (count < values.size()) std::nth_element(best_.begin(), best_.begin() + static_cast<ptrdiff_t>(count), best_.end(), better);
+    best_.resize(count);
+    std::sort(best_.begin(), best_.end(), better);
+    return;
+  }
+  for (int32_t id = 0; id < vocab; ++id) {
+    const float value = values[static_cast<size_t>(id)];
+    if (best_.size() == count) {
+      if (value <= best_.front().value) continue;  // an equal one with a higher id is worse
+      std::pop_heap(best_.begin(), best_.end(), better);
+      best_.pop_back();
+    }
+    best_.push_back({value, id});
+    std::push_heap(best_.begin(), best_.end(), better);
+  }
+  std::sort_heap(best_.begin(), best_.end(), better);
+}
+
+}  // namespace ingot

@@ -1,0 +1,16 @@
+// Sums of exponentials over a vocabulary, written so that compilers vectorise them without relaxed arithmetic.
+#pragma once
+#include <span>
+
+namespace ingot {
+
+struct Extremes {
+  float highest;
+  bool has_nan;
+};
+Extremes extremes(std::span<const float> values);
+
+// weights[i] = exp((values[i] - highest) * scale) for every i; returns their sum. weights may be NULL. Relative error below 1e-6.
+double exponentials(std::span<const float> values, float highest, float scale, float *weights);
+
+}  // namespace ingot

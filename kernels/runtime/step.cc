@@ -1,0 +1,114 @@
+#include "runtime/step.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "error.h"
+#include "ingot.h"
+
+namespace ingot {
+namespace {
+
+// Takes typed arrays off the front of a message.
+class Reader {
+ public:
+  Reader(const void *message, size_t bytes) : place_(static_cast<const uint8_t *>(message)), rest_(bytes) {}
+
+  template <typename T>
+  std::span<const T> take(int32_t count) {
+    if (count < 0 || static_cast<size_t>(count) > rest_ / sizeof(T)) {
+      fail(INGOT_FAILED, "a step message says %d entries of %zu bytes, %zu bytes are left of it", count, sizeof(T), rest_);
+    }
+    const std::span<const T> taken(reinterpret_cast<const T *>(place_), static_cast<size_t>(count));
+    place_ += taken.size_bytes();
+    rest_ -= taken.size_bytes();
+    return taken;
+  }
+
+  size_t rest() const { return rest_; }
+
+ private:
+  const uint8_t *place_;
+  size_t rest_;
+};
+
+void check(const StepView &step) {
+  const StepHeader &header = *step.header;
+  int64_t tokens = 0, longest = 0;
+  for (const int32_t length : step.lengths_S) {
+    if (length < 1) fail(INGOT_FAILED, "a step message gives a sequence %d tokens", length);
+    tokens += length;
+    longest = std::max<int64_t>(longest, length);
+  }
+  if (tokens != header.T || longest != header.Q) {
+    fail(INGOT_FAILED, "a step message has T=%d and Q=%d, its sequences have %lld and %lld", header.T, header.Q,
+         static_cast<long long>(tokens), static_cast<long long>(longest));
+  }
+  for (const int32_t row : step.rows_N) {
+    if (row < 0 || row >= header.T) fail(INGOT_FAILED, "a step message wants row %d of %d tokens", row, header.T);
+  }
+}
+
+}  // namespace
+
+StepView read_step(const void *message, size_t bytes) {
+  Reader reader(message, bytes);
+  StepView step;
+  step.header = reader.take<StepHeader>(1).data();
+  const StepHeader &header = *step.header;
+  if (header.magic != step_magic || header.version != step_version) {
+    fail(INGOT_FAILED, "a step message of version %u came, this rank reads version %u; run the same Ingot on all ranks", header.version,
+         step_version);
+  }
+  step.sampling_changes = reader.take<SamplingChange>(header.n_sampling_changes);
+  step.page_updates = reader.take<PageUpdate>(header.n_page_updates);
+  step.page_copies = reader.take<PageCopy>(header.n_page_copies);
+  for (auto *part : {&step.slots_S, &step.lengths_S, &step.cached_S, &step.adapters_S, &step.samples_S}) *part = reader.take<int32_t>(header.S);
+  step.ids_T = reader.take<int32_t>(header.T);
+  step.rows_N = reader.take<int32_t>(header.N);
+  if (reader.rest()) fail(INGOT_FAILED, "a step message has %zu bytes too many", reader.rest());
+  step.bytes = message;
+  step.n_bytes = bytes;
+  check(step);
+  return step;
+}
+
+void StepWriter::start(uint64_t id) {
+  id_ = id;
+  sampling_changes_.clear();
+  page_updates_.clear();
+  page_copies_.clear();
+  for (auto *part : {&slots_, &lengths_, &cached_, &adapters_, &samples_, &ids_, &rows_}) part->clear();
+}
+
+void StepWriter::add_sequence(int32_t slot, int32_t length, int32_t cached, int32_t adapter, bool samples) {
+  slots_.push_back(slot);
+  lengths_.push_back(length);
+  cached_.push_back(cached);
+  adapters_.push_back(adapter);
+  samples_.push_back(samples ? 1 : 0);
+}
+
+template <typename T>
+void StepWriter::append(const std::vector<T> &values) {
+  const size_t bytes = values.size() * sizeof(T);
+  if (message_.size() * sizeof(uint64_t) < used_ + bytes) message_.resize(2 * (used_ + bytes) / sizeof(uint64_t) + 1);
+  if (bytes) std::memcpy(reinterpret_cast<uint8_t *>(message_.data()) + used_, values.data(), bytes);
+  used_ += bytes;
+}
+
+StepView StepWriter::finish() {
+  const int32_t longest = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
+  const StepHeader header{step_magic, step_version, id_, 0, tokens(), sequences(), rows(), longest,
+                          static_cast<int32_t>(sampling_changes_.size()), static_cast<int32_t>(page_updates_.size()),
+                          static_cast<int32_t>(page_copies_.size())};
+  used_ = 0;
+  append(std::vector<StepHeader>{header});
+  append(sampling_changes_);
+  append(page_updates_);
+  append(page_copies_);
+  for (const auto *part : {&slots_, &lengths_, &cached_, &adapters_, &samples_, &ids_, &rows_}) append(*part);
+  return read_step(message_.data(), used_);
+}
+
+}  // namespace ingot

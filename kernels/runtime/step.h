@@ -1,0 +1,92 @@
+// One step as a flat message without pointers: the leader decides and writes it, every rank (here or on another node) replays it.
+//
+// Layout, all little endian and aligned to 4 bytes: header, sampling changes, page updates, page copies, then int32 arrays:
+// slots_S, lengths_S (tokens of each sequence in this step), cached_S (tokens in the cache before), adapters_S (0: none),
+// samples_S (1: the sequence's last row becomes its slot's next token), ids_T (-1: the slot's last token), rows_N (indices into T).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+namespace ingot {
+
+inline constexpr uint32_t step_magic = 0x50544749;  // "IGTP"
+inline constexpr uint32_t step_version = 1;
+inline constexpr int32_t last_token_of_slot = -1;
+
+struct StepHeader {
+  uint32_t magic, version;
+  uint64_t id;
+  int32_t function;
+  int32_t T, S, N, Q;
+  int32_t n_sampling_changes, n_page_updates, n_page_copies;
+};
+
+// A sequence moves into a slot: what stood there is forgotten, its page table rows become the null page.
+struct SamplingChange {
+  uint64_t seed;
+  int32_t slot, top_k;
+  float temperature, top_p;
+  int32_t logprobs, reserved;
+};
+
+struct PageUpdate {
+  int32_t group, slot, column, page;
+};
+
+// Before the step, the whole of page `from` is copied to page `to`.
+struct PageCopy {
+  int32_t group, from, to;
+};
+
+static_assert(sizeof(StepHeader) == 48 && sizeof(SamplingChange) == 32 && sizeof(PageUpdate) == 16 && sizeof(PageCopy) == 12);
+
+// What a message says. Spans point into the message.
+struct StepView {
+  const StepHeader *header = nullptr;
+  std::span<const SamplingChange> sampling_changes;
+  std::span<const PageUpdate> page_updates;
+  std::span<const PageCopy> page_copies;
+  std::span<const int32_t> slots_S, lengths_S, cached_S, adapters_S, samples_S, ids_T, rows_N;
+  const void *bytes = nullptr;
+  size_t n_bytes = 0;
+};
+
+// Throws Error(INGOT_FAILED) unless the message has this version, its counts fill it exactly, and its lengths and rows agree with T.
+StepView read_step(const void *message, size_t bytes);
+
+// Writes messages; its memory is used again for the next one.
+class StepWriter {
+ public:
+  void start(uint64_t id);
+
+  void add_sequence(int32_t slot, int32_t length, int32_t cached, int32_t adapter, bool samples);
+  void add_token(int32_t id) { ids_.push_back(id); }
+  void add_row(int32_t token) { rows_.push_back(token); }
+  void add(const SamplingChange &change) { sampling_changes_.push_back(change); }
+  void add(const PageUpdate &update) { page_updates_.push_back(update); }
+  void add(const PageCopy &copy) { page_copies_.push_back(copy); }
+
+  int32_t tokens() const { return static_cast<int32_t>(ids_.size()); }
+  int32_t sequences() const { return static_cast<int32_t>(slots_.size()); }
+  int32_t rows() const { return static_cast<int32_t>(rows_.size()); }
+
+  // The message, valid until the next start().
+  StepView finish();
+
+ private:
+  template <typename T>
+  void append(const std::vector<T> &values);
+
+  uint64_t id_ = 0;
+  std::vector<SamplingChange> sampling_changes_;
+  std::vector<PageUpdate> page_updates_;
+  std::vector<PageCopy> page_copies_;
+  std::vector<int32_t> slots_, lengths_, cached_, adapters_, samples_, ids_, rows_;
+  std::vector<uint64_t> message_;  // of uint64_t, so that it is aligned
+  size_t used_ = 0;
+};
+
+}  // namespace ingot

@@ -1,0 +1,63 @@
+// The tensors that the runtime makes for a step, in one table. A graph lists those it uses; an unknown one is refused at load.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "ingot_engine.h"
+#include "runtime/slot.h"
+#include "runtime/step.h"
+
+namespace ingot {
+
+enum class FieldKind { ids, positions, sequences, rows, slots, starts, cached, pages, cells };
+
+// All are int32 on the host. A name with {i} stands once for each cache group.
+struct FieldRow {
+  const char *name;
+  const char *dims[2];
+  FieldKind kind;
+  const char *meaning;
+};
+
+inline constexpr FieldRow field_rows[] = {
+    {"ids_T", {"T"}, FieldKind::ids, "token ids"},
+    {"positions_T", {"T"}, FieldKind::positions, "where in its sequence a token stands"},
+    {"sequences_T", {"T"}, FieldKind::sequences, "which sequence of the step a token belongs to"},
+    {"rows_N", {"N"}, FieldKind::rows, "tokens whose logits are wanted"},
+    {"slots_S", {"S"}, FieldKind::slots, "slot of each sequence"},
+    {"starts_S1", {"S+1"}, FieldKind::starts, "first token of each sequence in T, then T"},
+    {"cached_S", {"S"}, FieldKind::cached, "tokens of each sequence in the cache before this step"},
+    {"pages{i}_SM", {"S", "M"}, FieldKind::pages, "page table: column p / W is the page of position p; 0 is the null page"},
+    {"cells{i}_T", {"T"}, FieldKind::cells, "where a token's k and v are written: page * W + p % W"},
+};
+
+class StepFields {
+ public:
+  // Throws Error(INGOT_FOLDER) for a field that the table does not have, or has with another type or shape.
+  StepFields(const IngotEngineSpec &spec, int32_t function, int32_t max_sequences);
+
+  // Fills the fields; they, and the step's pointers, stay valid until the next call. `step` was applied to `slots` before.
+  IngotStep make(const StepView &step, const Slots &slots);
+
+  int64_t bytes() const;
+
+ private:
+  struct Field {
+    FieldKind kind;
+    int32_t group;
+    int32_t rank;
+    std::vector<int32_t> values;
+    std::vector<uint64_t> rows;  // pages: which slot and version each row of the table shows
+  };
+
+  void fill(Field &field, const StepView &step, const Slots &slots);
+  void fill_pages(Field &field, const StepView &step, const Slots &slots) const;
+  void fill_cells(Field &field, const StepView &step, const Slots &slots) const;
+
+  int32_t function_, columns_;
+  std::vector<int32_t> page_tokens_;  // W of each group
+  std::vector<Field> fields_;
+  std::vector<IngotTensor> tensors_;
+};
+
+}  // namespace ingot
