@@ -42,7 +42,7 @@ Sampled Sampler::sample(std::span<const float> logits_V, const SamplingChange &s
   if (sampling.temperature == 0 || sampling.top_k == 1) {
     sampled.token = first_equal(logits_V, found.highest);
   } else {
-    sampled.token = draw(logits_V, sampling, uniform(sampling.seed, position));
+    sampled.token = draw(logits_V, sampling, found.highest, uniform(sampling.seed, position));
   }
   if (sampling.logprobs < 0) return sampled;
   const double total = exponentials(logits_V, found.highest, 1, nullptr), logarithm = std::log(total) + found.highest;
@@ -54,27 +54,18 @@ Sampled Sampler::sample(std::span<const float> logits_V, const SamplingChange &s
   return sampled;
 }
 
-void Sampler::weigh(std::span<const float> logits_V, float temperature) {
-  weights_.resize(logits_V.size());
+int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sampling, float highest, double noise) {
   // A tiny temperature must not make inf * 0: the scale stays finite, and everything but the best becomes 0.
-  const float scale = std::min(1 / temperature, std::numeric_limits<float>::max());
-  exponentials(logits_V, extremes(logits_V).highest, scale, weights_.data());
-}
-
-int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sampling, double noise) {
-  weigh(logits_V, sampling.temperature);
+  const float scale = std::min(1 / sampling.temperature, std::numeric_limits<float>::max());
   const size_t vocab = logits_V.size();
   const size_t kept = sampling.top_k > 0 ? std::min(vocab, static_cast<size_t>(sampling.top_k)) : vocab;
-  if (kept == vocab && sampling.top_p >= 1) return draw_from_all(logits_V, noise);
+  if (kept == vocab && sampling.top_p >= 1) return draw_from_all(logits_V, highest, scale, noise);
 
-  double everything = 0;  // the weight of what top_k leaves
-  if (kept == vocab) {
-    for (const float weight : weights_) everything += weight;
-  }
+  // The weight of all that top_k leaves; with top_k it is known once its tokens are.
+  double everything = kept == vocab ? exponentials(logits_V, highest, scale, nullptr) : 0;
   for (size_t count = kept == vocab ? std::min<size_t>(64, vocab) : kept;; count = std::min(kept, 8 * count)) {
-    best(logits_V, count);  // by logit: weights may have become equal
-    double mass = 0;
-    for (Ranked &entry : best_) mass += entry.value = weights_[static_cast<size_t>(entry.id)];
+    best(logits_V, count);
+    const double mass = weigh_best(highest, scale);
     if (kept < vocab) everything = mass;
     double reached = 0;
     for (size_t i = 0; i < best_.size(); ++i) {
@@ -85,10 +76,18 @@ int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sam
   }
 }
 
-int32_t Sampler::draw_from_all(std::span<const float> logits_V, double noise) {
-  double total = 0;
-  for (const float weight : weights_) total += weight;
-  double rest = noise * total;
+// best_'s logits become weights; their sum.
+double Sampler::weigh_best(float highest, float scale) {
+  weights_.resize(best_.size());
+  for (size_t i = 0; i < best_.size(); ++i) weights_[i] = best_[i].value;
+  const double mass = exponentials(weights_, highest, scale, weights_.data());
+  for (size_t i = 0; i < best_.size(); ++i) best_[i].value = weights_[i];
+  return mass;
+}
+
+int32_t Sampler::draw_from_all(std::span<const float> logits_V, float highest, float scale, double noise) {
+  weights_.resize(logits_V.size());
+  double rest = noise * exponentials(logits_V, highest, scale, weights_.data());
   int32_t last = 0;
   for (size_t id = 0; id < logits_V.size(); ++id) {
     if (weights_[id] == 0) continue;

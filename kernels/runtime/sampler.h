@@ -31,9 +31,9 @@ class Sampler {
   Sampled sample(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position);
 
  private:
-  int32_t draw(std::span<const float> logits_V, const SamplingChange &sampling, double noise);
-  int32_t draw_from_all(std::span<const float> logits_V, double noise);
-  void weigh(std::span<const float> logits_V, float temperature);
+  int32_t draw(std::span<const float> logits_V, const SamplingChange &sampling, float highest, double noise);
+  int32_t draw_from_all(std::span<const float> logits_V, float highest, float scale, double noise);
+  double weigh_best(float highest, float scale);
   void best(std::span<const float> values, size_t count);
 
   std::vector<float> weights_;

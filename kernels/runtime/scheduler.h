@@ -55,6 +55,7 @@ class Scheduler {
   size_t running() const { return running_.size(); }
   size_t waiting() const { return waiting_.size(); }
   const std::vector<Sequence *> &running_sequences() const { return running_; }
+  const std::vector<Sequence *> &waiting_sequences() const { return waiting_; }
   const SchedulerCounts &counts() const { return counts_; }
 
  private:
