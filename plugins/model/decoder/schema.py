@@ -40,9 +40,9 @@ class Attention:
     softcap: Any = 0  # cap * tanh(score / cap); 0: none
     window: Any = None  # tokens that a query sees, itself included; null: all before it
     clip: Any = None  # q, k, v are clamped to ± this
-    norm: Any = None  # of q and k: head (one weight for all heads) | heads (one a head) | width
+    norm: Any = None  # of q and k: head (one weight for all) | heads (one each) | width
     norm_kind: Any = None  # null: as norm.kind
-    sinks: Any = False  # a learned score per head that takes part in the softmax, without a value
+    sinks: Any = False  # a learned score per head in the softmax, without a value
 
 
 @dataclass(frozen=True)
