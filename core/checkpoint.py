@@ -1,4 +1,4 @@
-"""A model's folder in Hugging Face's layout: config.json and safetensors, of which headers are read.
+"""A model's folder in Hugging Face's layout: config.json, and safetensors whose headers are read.
 
 Nothing in a checkpoint is executed: no pickle, no code.
 """
@@ -134,7 +134,8 @@ def _shards(folder: Path) -> dict[Path, set[str]]:
         raise PlanError(f"{index} has no table `weight_map`; download it again")
     shards: dict[Path, set[str]] = {}
     for name, file in entries.items():
-        if not isinstance(file, str) or file != Path(file).name or not file.endswith(".safetensors"):
+        plain = isinstance(file, str) and file == Path(file).name
+        if not plain or not file.endswith(".safetensors"):
             raise PlanError(
                 f"{index} says that {name} is in {file!r}, which is no safetensors file beside it"
             )
@@ -153,8 +154,8 @@ def _no_tensors(folder: Path) -> str:
     pickles = sorted(p.name for end in ("bin", "pth", "pt") for p in folder.glob(f"*.{end}"))
     if pickles:
         return (
-            f"{folder} has no {SINGLE}, only {', '.join(pickles[:3])}, which would execute code when "
-            "loaded; convert it once, where you trust it, with torch and transformers: python -c "
+            f"{folder} has no {SINGLE}, only {', '.join(pickles[:3])}, which could run code when "
+            "read; convert it once, where you trust it, with torch and transformers: python -c "
             f"\"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{folder}', "
             f"torch_dtype='auto').save_pretrained('{folder}-safetensors')\" and copy the tokenizer "
             "files"
@@ -162,8 +163,8 @@ def _no_tensors(folder: Path) -> str:
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     if others:
         return (
-            f"{folder} has neither {SINGLE} nor {INDEX}, only {', '.join(others[:3])}; rename it to "
-            f"{SINGLE}, or download the index"
+            f"{folder} has neither {SINGLE} nor {INDEX}, only {', '.join(others[:3])}; rename it "
+            f"to {SINGLE}, or download the index"
         )
     return f"{folder} has neither {SINGLE} nor {INDEX}; download the weights"
 

@@ -1,4 +1,4 @@
-"""A checkpoint by its name on the Hugging Face hub, where huggingface_hub and a network are there."""
+"""A checkpoint by its name on the Hugging Face hub, with huggingface_hub and a network."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def download(name: str) -> Path:
     except Exception as error:  # requests', httpx's and the hub's own; each means: not to be had
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PlanError(
-            f"checkpoint={name}: there is no such folder, and the hub does not give it ({why}); check "
-            f"the name, the network and `huggingface-cli login`, {otherwise}"
+            f"checkpoint={name}: there is no such folder, and the hub does not give it ({why}); "
+            f"check the name, the network and `huggingface-cli login`, {otherwise}"
         ) from error

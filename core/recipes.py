@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from .command import PlanError
 
-# Stated as a type by which a finite number may become infinite.
+# A finite number of another type may become infinite in these.
 NARROW = (ir.DataType.FLOAT16, ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E5M2)
 INLINE_ELEMENTS = 8  # a constant up to this size is written out in its recipe
 
@@ -104,7 +104,7 @@ class Constant(Weight):
             said = str(array.tolist())
         else:
             said = f"{list(array.shape)}, sha256={hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
-        super().__init__(name, dtype, array.shape, f"constant({dtype}, {said})")
+        super().__init__(name, dtype, array.shape, f"constant({array.dtype}, {said})")
         self._array = array
 
     def _rows(self, start, stop):
@@ -204,7 +204,7 @@ class Cast(Weight):
     """The nearest values of another dtype."""
 
     def __init__(self, source: Weight, dtype: ir.DataType):
-        recipe = f"cast({source.recipe}, {dtype.name.lower()})"
+        recipe = f"cast({source.recipe}, {dtype.numpy().name})"
         super().__init__(source.name, dtype, source.shape, recipe, (source,))
 
     def _rows(self, start, stop):
@@ -217,7 +217,7 @@ class Cast(Weight):
             if lost.any():
                 worst = np.abs(rows[lost].astype(np.float32)).max()
                 raise PlanError(
-                    f"{source.recipe} holds {worst:g}, which {self.dtype.name.lower()} cannot; "
+                    f"{source.recipe} holds {worst:g}, which {cast.dtype} cannot; "
                     "choose dtype=bfloat16 or dtype=float32"
                 )
         return cast

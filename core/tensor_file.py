@@ -103,8 +103,8 @@ def _no_header(path: Path, size: int, length: int) -> str:
         return f"{path} has {size} bytes, too few for a safetensors file; download it again"
     if length > MAX_HEADER_BYTES:
         return (
-            f"{path}: its header would be {length:,} bytes, at most {MAX_HEADER_BYTES:,} are allowed; "
-            "it is no safetensors file, or damaged: download it again"
+            f"{path}: its header would be {length:,} bytes, at most {MAX_HEADER_BYTES:,} are "
+            "allowed; it is no safetensors file, or damaged: download it again"
         )
     return (
         f"{path}: its header is {length:,} bytes, but the file has only {size:,}; "
@@ -118,7 +118,7 @@ def _parsed(path: Path, text: bytes) -> dict:
         if len(table) < len(pairs):
             names = [name for name, _ in pairs]
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise PlanError(f"{path}: its header names twice: {', '.join(twice)}; download it again")
+            raise PlanError(f"{path}: its header names {', '.join(twice)} twice; download it again")
         return table
 
     try:
@@ -135,10 +135,11 @@ def _entries(path: Path, header: dict, data: int) -> Iterator[tuple[str, Entry]]
     for name, said in header.items():
         said = said if isinstance(said, dict) else {}
         shape, offsets = said.get("shape"), said.get("data_offsets")
-        if not (_counts(shape) and _counts(offsets) and len(offsets) == 2 and len(shape) <= MAX_RANK):
+        placed = _counts(offsets) and len(offsets) == 2
+        if not (placed and _counts(shape) and len(shape) <= MAX_RANK):
             raise PlanError(
-                f"{path}: the header says {json.dumps(said)[:200]} of {name}, which is no shape and "
-                "place; download it again"
+                f"{path}: the header says {json.dumps(said)[:200]} of {name}, which is no shape "
+                "and place; download it again"
             )
         if said.get("dtype") not in DTYPES:
             raise PlanError(
@@ -173,6 +174,6 @@ def _check_ranges(path: Path, entries: dict[str, Entry], data: int, size: int) -
         )
     if size > end:
         raise PlanError(
-            f"{path} has {size - end:,} bytes more than its header describes ({size:,}, not {end:,}); "
-            "download it again"
+            f"{path} has {size - end:,} bytes more than its header describes ({size:,}, not "
+            f"{end:,}); download it again"
         )

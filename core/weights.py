@@ -99,8 +99,8 @@ def derive(
         for name, _, shape in outputs:
             if not shape or shape[0] % (source.rows // rows):
                 raise ValueError(
-                    f"{recipe}: {name} is {list(shape)}, but each {rows} of {source.rows} rows must "
-                    "give an equal part of it; use rows=None if it needs all of them"
+                    f"{recipe}: {name} is {list(shape)}, but each {rows} of {source.rows} rows "
+                    "must give an equal part of it; use rows=None if it needs all of them"
                 )
     shared = Derivation(source, function, rows)
     said = _applied(recipe, source.recipe)

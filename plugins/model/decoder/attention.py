@@ -21,7 +21,7 @@ from .writer import Writer
 
 @dataclass(frozen=True)
 class Place:
-    """A layer's prefix in our names and in the checkpoint's, the width, and the token's own facts."""
+    """A layer's prefix in our names and the checkpoint's, the width, and what tokens are at."""
 
     ours: str
     theirs: str
@@ -66,7 +66,8 @@ def write_attention(w: Writer, d: Section, place: Place, x_TD: ir.Value, config)
     n = read_heads(a)
     q, k, v = _qkv(w, d, n, place, x_TD)
     if a.clip:
-        q, k, v = (_clip(w, x, a.number("clip"), f"{ours}{i}") for x, i in ((q, "q"), (k, "k"), (v, "v")))
+        limit = a.number("clip")
+        q, k, v = (_clip(w, x, limit, ours + i) for x, i in ((q, "q"), (k, "k"), (v, "v")))
     if a.norm:
         q = _norm(w, d, q, n.heads, n.size, place.theirs + t.q_norm, f"{ours}q")
         k = _norm(w, d, k, n.groups, n.size, place.theirs + t.k_norm, f"{ours}k")
@@ -162,10 +163,8 @@ def _rotate(w: Writer, d: Section, x, heads: int, size: int, place: Place, confi
     theta, scaling = p.number("theta"), p.scaling
     key = json.dumps([rotated, theta, scaling], sort_keys=True, default=str)
     if key not in w.tables:
-        tables = rope_tables(rotated, theta, scaling, config, w.length)
-        w.tables[key] = tuple(
-            w.constant(table, name, "LR") for table, name in zip(tables, ("cos", "sin"), strict=True)
-        )
+        cos_LR, sin_LR = rope_tables(rotated, theta, scaling, config, w.length)
+        w.tables[key] = w.constant(cos_LR, "cos", "LR"), w.constant(sin_LR, "sin", "LR")
     return w.op(
         "Rotate", x, *w.tables[key], place.positions_T, domain="ingot", name=f"{ours}_rotated_TF",
         heads=heads, interleaved=int(bool(p.interleaved)), dims=0 if rotated == size else rotated,

@@ -1,4 +1,4 @@
-"""config.json as a description reads it: dialects made one, expectations checked, the rest refused."""
+"""config.json as a description reads it: one dialect, expectations met, the rest refused."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from . import expression
 
 # Keys that never change what a forward pass computes.
 IGNORED = (
-    "_name_or_path", "_attn_implementation*", "_flash_attn_2_enabled", "architectures", "model_type",
-    "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache", "return_dict",
-    "*_token_id", "*dropout*", "*pdrop*", "initializer_range", "init_*", "output_attentions",
-    "output_hidden_states", "output_router_logits", "output_scores", "is_encoder", "is_decoder",
-    "id2label", "label2id", "problem_type", "tokenizer_class", "task_specific_params", "*aux_loss*",
-    "gradient_checkpointing", "pretraining_tp", "cache_implementation", "summary_*", "classifier_*",
-    "max_position_embeddings", "max_sequence_length", "chunk_size_feed_forward", "torchscript",
-    "use_bfloat16", "tf_legacy_loss", "finetuning_task", "unsloth_*",
+    "_name_or_path", "_attn_implementation*", "_flash_attn_2_enabled", "architectures",
+    "model_type", "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache",
+    "return_dict", "*_token_id", "*dropout*", "*pdrop*", "initializer_range", "init_*",
+    "output_attentions", "output_hidden_states", "output_router_logits", "output_scores",
+    "is_encoder", "is_decoder", "id2label", "label2id", "problem_type", "tokenizer_class",
+    "task_specific_params", "*aux_loss*", "gradient_checkpointing", "pretraining_tp",
+    "cache_implementation", "summary_*", "classifier_*", "max_position_embeddings",
+    "max_sequence_length", "chunk_size_feed_forward", "torchscript", "use_bfloat16",
+    "tf_legacy_loss", "finetuning_task", "unsloth_*",
 )  # fmt: skip
 # Settings of a sampler, which old versions of transformers wrote into config.json.
 GENERATION = (
     "bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
-    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_*", "length_penalty",
-    "max_length", "max_new_tokens", "min_length", "no_repeat_ngram_size", "num_beam_groups",
-    "num_beams", "num_return_sequences", "prefix", "remove_invalid_values", "repetition_penalty",
-    "return_dict_in_generate", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
+    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_*",
+    "length_penalty", "max_length", "max_new_tokens", "min_length", "no_repeat_ngram_size",
+    "num_beam_groups", "num_beams", "num_return_sequences", "prefix", "remove_invalid_values",
+    "repetition_penalty", "return_dict_in_generate", "suppress_tokens", "temperature", "top_k",
+    "top_p", "typical_p",
 )  # fmt: skip
 DEFAULTS = {
     "rope_scaling": None,
@@ -146,8 +148,8 @@ def contradictions(config: Mapping[str, Any], description) -> Iterator[str]:
     """What config.json says against `matches` and `expect`."""
     if config.get("quantization_config"):
         yield (
-            "config.json says quantization_config: the checkpoint is quantized already; give the one "
-            "it was made from, and choose quant=…"
+            "config.json says quantization_config: the checkpoint is quantized already; give the "
+            "one it was made from, and choose quant=…"
         )
     for key, allowed in {**description.matches, **description.expect}.items():
         value = expression.evaluate(f"={key} or None", config)
@@ -170,8 +172,8 @@ def unread(raw: Mapping[str, Any], config, description, asked: set[str]) -> Iter
         if key in known or _same_as_nothing(value) or _ignored(key):
             continue
         yield (
-            f"config.json says {key}: {value!r}, which this description does not read; if it changes "
-            f"nothing that is computed, add model.ignore=[{key}]"
+            f"config.json says {key}: {value!r}, which this description does not read; if it "
+            f"changes nothing that is computed, add model.ignore=[{key}]"
         )
 
 

@@ -13,7 +13,7 @@ from core import weights
 from .attention import Place
 from .config import Section
 from .expression import ExpressionError
-from .feed_forward import gated, halves
+from .feed_forward import gated
 from .writer import Writer
 
 MOST_EXPERTS = 4096

@@ -121,7 +121,8 @@ def experts(activation: str) -> Callable[..., ir.Value]:
     def body_of(body: Body, x, index_TC, weight_TC, gate, up, down, gate_b, up_b, down_b):
         def through(x_TD: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
             turned = body.op("Transpose", body.float32(weight), perm=[0, 2, 1])
-            return body.op("Add", body.op("MatMul", x_TD, turned), body.float32(body.unsqueeze(bias, 1)))
+            product = body.op("MatMul", x_TD, turned)
+            return body.op("Add", product, body.float32(body.unsqueeze(bias, 1)))
 
         x_1TD = body.float32(body.unsqueeze(x, 0))
         gate_ETF, up_ETF = through(x_1TD, gate, gate_b), through(x_1TD, up, up_b)

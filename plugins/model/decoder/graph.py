@@ -77,7 +77,7 @@ def _written(description, plan, checkpoint, config) -> tuple[Decoder | None, lis
             if not lacking:
                 return decoder, []
         break
-    return None, [f"config.json does not say {key}, which this description needs" for key in lacking]
+    return None, [f"config.json does not say {k}, which this description needs" for k in lacking]
 
 
 def _keys(description) -> set[str]:
@@ -146,7 +146,7 @@ class Decoder:
         def norm(x: ir.Value, kind: str) -> ir.Value:
             name = getattr(t, kind)
             theirs = None if name is None else place.theirs + name
-            return w.norm(x, d.norm, theirs, f"{ours}{kind}{'' if 'norm' in kind else '_norm'}", self.width)
+            return w.norm(x, d.norm, theirs, ours + kind, self.width)
 
         def feed_forward(x: ir.Value) -> ir.Value:
             if d.experts.count:

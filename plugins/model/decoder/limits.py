@@ -15,8 +15,8 @@ def conflicts(description, plan) -> Iterator[str]:
     if covered is None:
         if plan.max_length is None:
             yield (
-                "config.json does not say max_position_embeddings, a number of tokens; say how long "
-                "a sequence may become with max_length=…"
+                "config.json does not say max_position_embeddings, a number of tokens; say how "
+                "long a sequence may become with max_length=…"
             )
     elif plan.max_length is not None and plan.max_length > covered:
         yield (

@@ -47,7 +47,7 @@ def rope_tables(
     """
     inverse_R = float(theta) ** -(np.arange(0, dims, 2, dtype=np.float64) / dims)
     factor = 1.0
-    if scaling:
+    if scaling and scaling_kind(scaling) != "default":
         kind, table = _judged(scaling, config, length)
         if kind == "linear":
             inverse_R = inverse_R / table["factor"]
@@ -115,8 +115,8 @@ def _judge_longrope(table: dict[str, Any], config, length: int) -> None:
     original = table["original_max_position_embeddings"]
     if length > original:
         raise ExpressionError(
-            "config.json says rope_scaling of type 'longrope', whose tables change for the whole text "
-            f"when it becomes longer than {original:,} tokens; add max_length={original}"
+            "config.json says rope_scaling of type 'longrope', whose tables change for the whole "
+            f"text when it becomes longer than {original:,} tokens; add max_length={original}"
         )
     table.setdefault("factor", config["max_position_embeddings"] / original)
 
