@@ -45,8 +45,10 @@ int guarded(Body &&body) {
 IngotOptions read_options(const IngotOptions *given) {
   IngotOptions options{};
   if (given) std::memcpy(&options, given, std::min<size_t>(given->size, sizeof options));
-  if (options.threads < 0 || options.threads > 4096) fail(INGOT_INVALID, "threads is %d; it must be from 0 (one per core) to 4096", options.threads);
-  if (options.cache_bytes < 0) fail(INGOT_INVALID, "cache_bytes is %lld; it must be 0 or more", static_cast<long long>(options.cache_bytes));
+  if (options.threads < 0 || options.threads > 4096)
+    fail(INGOT_INVALID, "threads is %d; it must be from 0 (one per core) to 4096", options.threads);
+  if (options.cache_bytes < 0)
+    fail(INGOT_INVALID, "cache_bytes is %lld; it must be 0 or more", static_cast<long long>(options.cache_bytes));
   const std::string kernels = options.kernels ? options.kernels : "auto";
   for (const char *known : {"auto", "avx512", "avx2", "portable", "naive"}) {
     if (kernels == known) return options;
@@ -55,7 +57,8 @@ IngotOptions read_options(const IngotOptions *given) {
 }
 
 int32_t within(const char *name, int32_t value, int32_t built) {
-  if (value < 0 || value > built) fail(INGOT_INVALID, "%s is %d; this engine was built for at most %d (0 means all)", name, value, built);
+  if (value < 0 || value > built)
+    fail(INGOT_INVALID, "%s is %d; this engine was built for at most %d (0 means all)", name, value, built);
   return value ? value : built;
 }
 
@@ -63,7 +66,8 @@ Manifest open_manifest(const char *directory, const IngotOptions &options) {
   if (!directory) fail(INGOT_INVALID, "the engine's directory is NULL");
   Manifest manifest = read_manifest(directory, options.verify_weights != 0);
   if (manifest.ranks != 1) {
-    fail(INGOT_FOLDER, "%s was built for %d ranks, this Ingot runs one; rebuild it with parallel=none", directory, manifest.ranks);
+    fail(INGOT_FOLDER, "%s was built for %d ranks, this Ingot runs one; rebuild it with parallel=none", directory,
+         manifest.ranks);
   }
   return manifest;
 }
@@ -79,18 +83,22 @@ struct IngotEngine {
   IngotEngine(const char *directory, const IngotOptions &options)
       : manifest(open_manifest(directory, options)),
         kernels(options.kernels ? options.kernels : "auto"),
-        threads(options.threads ? options.threads : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))),
+        threads(options.threads ? options.threads
+                                : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))),
         tokens(open_tokens(manifest.rank_directory(0) + "/tokens.bin")),
         rank(find_engine(manifest.engine, manifest.library), {manifest.rank_directory(0), threads, kernels}) {
     const IngotEngineSpec &spec = rank.spec();
     if (spec.vocab != manifest.vocab || spec.n_groups != static_cast<int32_t>(manifest.groups.size())) {
-      fail(INGOT_FOLDER, "%s: engine.json says %d tokens in the vocabulary and %zu cache groups, the engine says %d and %d; rebuild it", directory,
-           manifest.vocab, manifest.groups.size(), spec.vocab, spec.n_groups);
+      fail(INGOT_FOLDER,
+           "%s: engine.json says %d tokens in the vocabulary and %zu cache groups, the engine says %d and %d; rebuild "
+           "it",
+           directory, manifest.vocab, manifest.groups.size(), spec.vocab, spec.n_groups);
     }
     leader.max_sequences = within("max_sequences", options.max_sequences, spec.max_sequences);
     leader.token_budget = within("token_budget", options.token_budget, spec.max_tokens);
     leader.end_ids = manifest.end_ids;
-    rank.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget), leader.max_sequences);
+    rank.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget),
+              leader.max_sequences);
     executor.emplace(rank, tokens, leader);
   }
 
@@ -143,7 +151,8 @@ char *ingot_describe(IngotEngine *engine) {
   char *json = nullptr;
   guarded([&] {
     const RequestLimits limits = executor_of(engine).limits();
-    json = owned(describe(OpenFacts{engine->manifest, engine->rank, limits, engine->leader, engine->threads, engine->kernels}));
+    json = owned(
+        describe(OpenFacts{engine->manifest, engine->rank, limits, engine->leader, engine->threads, engine->kernels}));
   });
   return json;
 }

@@ -1,18 +1,22 @@
-// Seeded schedules on the fake engine: random arrivals, lengths, priorities, cancellations and small caches, judged after every step.
+// Seeded schedules on the fake engine: random arrivals, lengths, priorities, cancellations and small caches, judged
+// after every step.
 //
 //   simulation              seeds 0 … 999
 //   simulation 100 5000     5000 seeds from 100 on
 //   simulation 17           seed 17 alone, telling what happens
 //
-// What must hold: every page belongs to exactly those sequences whose tables name it, or is free; a step keeps its limits; somebody
-// makes progress; nobody runs while an older request of the same priority waits; a finished request has the tokens that the fake
-// engine's rule gives for it alone; in the end all pages are free.
+// What must hold: every page belongs to exactly those sequences whose tables name it, or is free; a step keeps its
+// limits; somebody makes progress; nobody runs while an older request of the same priority waits; a finished request
+// has the tokens that the fake engine's rule gives for it alone; in the end all pages are free.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -39,14 +43,17 @@ struct World {
 
   std::string plan() const {
     int32_t columns = 1;
-    for (const PageGroup &group : groups) columns = std::max(columns, (max_length + group.page_tokens - 1) / group.page_tokens);
+    for (const PageGroup &group : groups)
+      columns = std::max(columns, (max_length + group.page_tokens - 1) / group.page_tokens);
     const auto text = [](int32_t number) { return std::to_string(number); };
-    std::string plan = "ingot-plan 1\nmax T=" + text(max_tokens) + " S=" + text(max_sequences) + " N=" + text(max_rows) +
-                       " Q=" + text(max_tokens) + " M=" + text(columns) + " L=" + text(max_length) + "\nvocab " + text(vocab) + "\n";
+    std::string plan = "ingot-plan 1\nmax T=" + text(max_tokens) + " S=" + text(max_sequences) +
+                       " N=" + text(max_rows) + " Q=" + text(max_tokens) + " M=" + text(columns) +
+                       " L=" + text(max_length) + "\nvocab " + text(vocab) + "\n";
     for (size_t g = 0; g < groups.size(); ++g) {
       const std::string number = std::to_string(g), page = text(groups[g].page_tokens);
-      plan += "group g" + number + " kind=" + (groups[g].window ? "window" : "paged") + " page=" + page + " window=" + text(groups[g].window) +
-              " sharded=1\nstate k" + number + " group=g" + number + " dtype=i32 dims=P," + page + "\n";
+      plan += "group g" + number + " kind=" + (groups[g].window ? "window" : "paged") + " page=" + page +
+              " window=" + text(groups[g].window) + " sharded=1\nstate k" + number + " group=g" + number +
+              " dtype=i32 dims=P," + page + "\n";
     }
     plan += "function step\nfield ids_T i32 T\nfield positions_T i32 T\nfield sequences_T i32 T\nfield rows_N i32 N\n";
     for (size_t g = 0; g < groups.size(); ++g) {
@@ -106,7 +113,9 @@ class Simulation {
     std::vector<float> logits;
   };
 
-  int32_t number(int32_t low, int32_t high) { return low + static_cast<int32_t>(random_() % static_cast<uint64_t>(high - low + 1)); }
+  int32_t number(int32_t low, int32_t high) {
+    return low + static_cast<int32_t>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
 
   World make_world() {
     World world{number(1, 40), number(1, 12), number(1, 12), number(4, 80), number(2, 60), {}};
@@ -164,7 +173,8 @@ class Simulation {
         continue;
       }
       tell("finish", fields.request, static_cast<int32_t>(open.tokens.size()));
-      require(fields.finish == (open.cancelled ? INGOT_CANCELLED : INGOT_LENGTH), "a request ended for the wrong reason: " + event.text);
+      require(fields.finish == (open.cancelled ? INGOT_CANCELLED : INGOT_LENGTH),
+              "a request ended for the wrong reason: " + event.text);
       check_tokens(open);
       open_.erase(fields.request);
     }
@@ -179,12 +189,14 @@ class Simulation {
   void check_tokens(const Open &open) const {
     std::vector<int32_t> tokens = open.prompt;
     for (const int32_t token : open.tokens) {
-      require(token == foretold(tokens), "token " + std::to_string(tokens.size()) + " of a sequence is not the undisturbed run's");
+      require(token == foretold(tokens),
+              "token " + std::to_string(tokens.size()) + " of a sequence is not the undisturbed run's");
       tokens.push_back(token);
     }
     if (open.cancelled) return;
     const int32_t room = leader_->limits().length() - static_cast<int32_t>(open.prompt.size());
-    require(static_cast<int32_t>(open.tokens.size()) == std::min(open.max_tokens, room), "a sequence has the wrong length");
+    require(static_cast<int32_t>(open.tokens.size()) == std::min(open.max_tokens, room),
+            "a sequence has the wrong length");
     check_logits(open);
   }
 
@@ -193,7 +205,8 @@ class Simulation {
     for (size_t row = 0; row < open.logits.size() / vocab; ++row) {
       const int32_t best = foretold({open.prompt.begin(), open.prompt.begin() + static_cast<ptrdiff_t>(row) + 1});
       for (size_t id = 0; id < vocab; ++id) {
-        require(open.logits[row * vocab + id] == (static_cast<int32_t>(id) == best ? fake_score : 0), "a prompt's logits are wrong");
+        require(open.logits[row * vocab + id] == (static_cast<int32_t>(id) == best ? fake_score : 0),
+                "a prompt's logits are wrong");
       }
     }
   }
@@ -204,27 +217,37 @@ class Simulation {
     for (int32_t g = 0; g < static_cast<int32_t>(world_.groups.size()); ++g) {
       std::vector<int32_t> owners(static_cast<size_t>(blocks.pool(g).size()), 0);
       for (const Sequence *sequence : leader_->scheduler().running_sequences()) {
-        require(sequence->in_flight == 0 && sequence->slot >= 0, "a running sequence has tokens in flight between steps");
-        for (const int32_t page : sequence->pages.groups[static_cast<size_t>(g)].pages) ++owners[static_cast<size_t>(page)];
+        require(sequence->in_flight == 0 && sequence->slot >= 0,
+                "a running sequence has tokens in flight between steps");
+        for (const int32_t page : sequence->pages.groups[static_cast<size_t>(g)].pages)
+          ++owners[static_cast<size_t>(page)];
       }
       int32_t free_pages = 0;
       for (int32_t page = 1; page < blocks.pool(g).size(); ++page) {
-        require(owners[static_cast<size_t>(page)] == blocks.pool(g).references(page), "page " + std::to_string(page) + " is owned wrongly or lost");
+        require(owners[static_cast<size_t>(page)] == blocks.pool(g).references(page),
+                "page " + std::to_string(page) + " is owned wrongly or lost");
         free_pages += owners[static_cast<size_t>(page)] == 0;
       }
       require(free_pages == blocks.pool(g).free_pages(), "the free pages are miscounted");
     }
     const auto &running = leader_->scheduler().running_sequences(), &waiting = leader_->scheduler().waiting_sequences();
     require(running.size() <= static_cast<size_t>(world_.max_sequences), "more sequences run than there are slots");
+    const auto before = [](const Sequence *a, const Sequence *b) { return precedes(*a, *b); };
+    require(std::is_sorted(running.begin(), running.end(), before) &&
+                std::is_sorted(waiting.begin(), waiting.end(), before),
+            "sequences stand out of order");
     for (const Sequence *runs : running) {
       for (const Sequence *waits : waiting) {
-        require(runs->priority != waits->priority || runs->id < waits->id, "a younger request runs while an older one waits");
+        require(runs->priority != waits->priority || runs->id < waits->id,
+                "a younger request runs while an older one waits");
       }
     }
   }
 
   void tell(const char *what, uint64_t id, int32_t tokens) const {
-    if (tells_) std::printf("step %lld: %s request %llu (%d tokens)\n", static_cast<long long>(now_), what, static_cast<unsigned long long>(id), tokens);
+    if (tells_)
+      std::printf("step %lld: %s request %llu (%d tokens)\n", static_cast<long long>(now_), what,
+                  static_cast<unsigned long long>(id), tokens);
   }
 
   std::mt19937_64 random_;
@@ -265,9 +288,10 @@ int main(int argc, char **argv) {
   for (uint64_t seed = first; seed < first + count; ++seed) {
     if (!simulate(seed, argc == 2, total)) return 1;
   }
-  std::printf("%llu schedules, %llu steps, %llu tokens, %llu preemptions, %llu tokens found in the cache: all as undisturbed\n",
-              static_cast<unsigned long long>(count), static_cast<unsigned long long>(total.steps),
-              static_cast<unsigned long long>(total.generated_tokens), static_cast<unsigned long long>(total.preemptions),
-              static_cast<unsigned long long>(total.matched_tokens));
+  std::printf(
+      "%llu schedules, %llu steps, %llu tokens, %llu preemptions, %llu tokens found in the cache: all as undisturbed\n",
+      static_cast<unsigned long long>(count), static_cast<unsigned long long>(total.steps),
+      static_cast<unsigned long long>(total.generated_tokens), static_cast<unsigned long long>(total.preemptions),
+      static_cast<unsigned long long>(total.matched_tokens));
   return 0;
 }

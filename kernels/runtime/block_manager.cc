@@ -6,13 +6,16 @@
 namespace ingot {
 namespace {
 
-int32_t divide_up(int64_t tokens, int32_t page_tokens) { return static_cast<int32_t>((tokens + page_tokens - 1) / page_tokens); }
+int32_t divide_up(int64_t tokens, int32_t page_tokens) {
+  return static_cast<int32_t>((tokens + page_tokens - 1) / page_tokens);
+}
 
 int32_t count(const std::vector<int32_t> &pages) { return static_cast<int32_t>(pages.size()); }
 
 }  // namespace
 
-BlockManager::BlockManager(std::vector<PageGroup> groups, bool reuse) : groups_(std::move(groups)), reuse_(reuse), capacity_(INT32_MAX) {
+BlockManager::BlockManager(std::vector<PageGroup> groups, bool reuse)
+    : groups_(std::move(groups)), reuse_(reuse), capacity_(INT32_MAX) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     const PageGroup &group = groups_[g];
     pools_.emplace_back(group.pages);
@@ -22,7 +25,9 @@ BlockManager::BlockManager(std::vector<PageGroup> groups, bool reuse) : groups_(
 }
 
 // The most columns that the tokens seen from one position can touch.
-int32_t BlockManager::window_columns(size_t g) const { return divide_up(groups_[g].window - 1, groups_[g].page_tokens) + 1; }
+int32_t BlockManager::window_columns(size_t g) const {
+  return divide_up(groups_[g].window - 1, groups_[g].page_tokens) + 1;
+}
 
 int64_t BlockManager::free_pages() const {
   int64_t pages = 0;
@@ -41,7 +46,8 @@ SequencePages BlockManager::empty(uint64_t extra) const {
 int32_t BlockManager::shared_columns(const SequencePages &sequence, size_t g, int32_t from) const {
   const auto &pages = sequence.groups[g].pages;
   int32_t shared = 0;
-  for (int32_t column = from / groups_[g].page_tokens; column < count(pages); ++column) shared += pools_[g].references(pages[column]) > 1;
+  for (int32_t column = from / groups_[g].page_tokens; column < count(pages); ++column)
+    shared += pools_[g].references(pages[column]) > 1;
   return shared;
 }
 
@@ -183,7 +189,8 @@ int32_t BlockManager::match(SequencePages &sequence, std::span<const int32_t> to
   for (size_t g = 0; g < groups_.size(); ++g) {
     SequencePages::Group &group = sequence.groups[g];
     const int32_t columns = length / groups_[g].page_tokens;
-    group.first = groups_[g].window ? std::min(columns, std::max(0, length - groups_[g].window + 1) / groups_[g].page_tokens) : 0;
+    group.first =
+        groups_[g].window ? std::min(columns, std::max(0, length - groups_[g].window + 1) / groups_[g].page_tokens) : 0;
     group.published = columns;
     group.pages.assign(static_cast<size_t>(columns), 0);
     for (int32_t column = group.first; column < columns; ++column) {
@@ -208,7 +215,8 @@ void BlockManager::release(SequencePages &sequence) {
   sequence.copies.clear();
 }
 
-void BlockManager::add_demand(const SequencePages &sequence, int32_t length, int32_t chunk, std::vector<int64_t> &demand) const {
+void BlockManager::add_demand(const SequencePages &sequence, int32_t length, int32_t chunk,
+                              std::vector<int64_t> &demand) const {
   demand.resize(groups_.size(), 0);
   for (size_t g = 0; g < groups_.size(); ++g) {
     int32_t pages = divide_up(length, groups_[g].page_tokens) - count(sequence.groups[g].pages);

@@ -44,7 +44,8 @@ class BlockManager {
 
   SequencePages empty(uint64_t extra) const;
 
-  // Positions [from, to) have cells that this sequence alone writes. False, and nothing has changed, when pages are missing.
+  // Positions [from, to) have cells that this sequence alone writes. False, and nothing has changed, when pages are
+  // missing.
   bool reserve(SequencePages &sequence, int32_t from, int32_t to);
   // The largest `to` (at most the one given) that reserve() would grant; `from` if none.
   int32_t reach(const SequencePages &sequence, int32_t from, int32_t to) const;
@@ -54,7 +55,8 @@ class BlockManager {
   void truncate(SequencePages &sequence, int32_t length);
   // A second sequence over the same pages; whoever writes into a shared page first gets a copy of it.
   SequencePages fork(const SequencePages &sequence);
-  // Gives an empty sequence the longest prefix of `tokens` that every group still holds, at most `limit` tokens; its length.
+  // Gives an empty sequence the longest prefix of `tokens` that every group still holds, at most `limit` tokens; its
+  // length.
   int32_t match(SequencePages &sequence, std::span<const int32_t> tokens, int32_t limit);
   void release(SequencePages &sequence);
 

@@ -18,7 +18,8 @@ namespace {
 int64_t page_bytes_of(const IngotStateTensor &tensor) {
   int64_t elements = 1;
   for (int32_t i = 1; i < tensor.rank; ++i) {
-    if (tensor.shape[i] < 1 || __builtin_mul_overflow(elements, tensor.shape[i], &elements) || elements > int64_t{1} << 40) {
+    if (tensor.shape[i] < 1 || __builtin_mul_overflow(elements, tensor.shape[i], &elements) ||
+        elements > int64_t{1} << 40) {
       fail(INGOT_FOLDER, "the cache tensor '%.80s' has an absurd shape; rebuild the engine", tensor.name);
     }
   }
@@ -26,22 +27,27 @@ int64_t page_bytes_of(const IngotStateTensor &tensor) {
 }
 
 // Pages that `sequences` sequences of the greatest length hold at once.
-int64_t wanted_pages(const IngotEngineSpec &spec, const IngotCacheGroup &group, int64_t sequences, int64_t token_budget) {
+int64_t wanted_pages(const IngotEngineSpec &spec, const IngotCacheGroup &group, int64_t sequences,
+                     int64_t token_budget) {
   const auto columns = [&](int64_t tokens) { return (tokens + group.page_tokens - 1) / group.page_tokens; };
   const int64_t whole = columns(spec.max_length);
   if (group.window == 0) return sequences * whole + 1;
-  return sequences * std::min(whole, columns(group.window - 1) + 2) + std::min(sequences * whole, columns(token_budget)) + 1;
+  return sequences * std::min(whole, columns(group.window - 1) + 2) +
+         std::min(sequences * whole, columns(token_budget)) + 1;
 }
 
 void check_group(const IngotEngineSpec &spec, const IngotCacheGroup &group) {
   const std::string kind = group.kind;
   if (kind != "paged" && kind != "window") {
-    fail(INGOT_FOLDER, "cache group '%.80s' is of kind '%.40s', this Ingot serves paged and window; install a newer version", group.name,
-         group.kind);
+    fail(INGOT_FOLDER,
+         "cache group '%.80s' is of kind '%.40s', this Ingot serves paged and window; install a newer version",
+         group.name, group.kind);
   }
-  if (group.page_tokens < 1 || group.window < 0) fail(INGOT_FOLDER, "cache group '%.80s' has pages of %d tokens", group.name, group.page_tokens);
+  if (group.page_tokens < 1 || group.window < 0)
+    fail(INGOT_FOLDER, "cache group '%.80s' has pages of %d tokens", group.name, group.page_tokens);
   if (int64_t{group.page_tokens} * spec.max_pages < spec.max_length) {
-    fail(INGOT_FOLDER, "cache group '%.80s' has %d columns of %d tokens, too few for sequences of %d; rebuild the engine", group.name,
+    fail(INGOT_FOLDER,
+         "cache group '%.80s' has %d columns of %d tokens, too few for sequences of %d; rebuild the engine", group.name,
          spec.max_pages, group.page_tokens, spec.max_length);
   }
 }
@@ -56,14 +62,16 @@ int64_t bytes_per_page(const IngotCacheGroup &group) {
   return bytes;
 }
 
-std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes, int32_t max_sequences, int32_t token_budget) {
+std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes, int32_t max_sequences,
+                                     int32_t token_budget) {
   double wanted_bytes = 0;
   for (int32_t g = 0; g < spec.n_groups; ++g) {
     check_group(spec, spec.groups[g]);
     wanted_bytes += static_cast<double>(wanted_pages(spec, spec.groups[g], max_sequences, token_budget)) *
                     static_cast<double>(bytes_per_page(spec.groups[g]));
   }
-  const double given = bytes > 0 ? static_cast<double>(bytes) : std::min(wanted_bytes, static_cast<double>(quarter_of_memory()));
+  const double given =
+      bytes > 0 ? static_cast<double>(bytes) : std::min(wanted_bytes, static_cast<double>(quarter_of_memory()));
   const double part = wanted_bytes > 0 ? given / wanted_bytes : 0;
   std::vector<int32_t> pages;
   for (int32_t g = 0; g < spec.n_groups; ++g) {
@@ -72,8 +80,11 @@ std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes,
     // A cell is an int32 on its way to the kernels.
     pages.push_back(static_cast<int32_t>(std::min(count + 1e-6, static_cast<double>(INT32_MAX / group.page_tokens))));
     if (pages.back() < 2) {
-      fail(INGOT_INVALID, "cache_bytes is %lld; group '%.80s' needs two pages of %lld bytes at the very least, and %.0f bytes in all hold %d "
-           "sequences of %d tokens", static_cast<long long>(bytes), group.name, static_cast<long long>(bytes_per_page(group)), wanted_bytes,
+      fail(INGOT_INVALID,
+           "cache_bytes is %lld; group '%.80s' needs two pages of %lld bytes at the very least, and %.0f bytes in all "
+           "hold %d "
+           "sequences of %d tokens",
+           static_cast<long long>(bytes), group.name, static_cast<long long>(bytes_per_page(group)), wanted_bytes,
            max_sequences, spec.max_length);
     }
   }
@@ -90,7 +101,8 @@ Cache::Cache(const IngotEngineSpec &spec, std::vector<int32_t> pages) : pages_(s
       const size_t bytes = std::max<size_t>(1, page_bytes * static_cast<size_t>(pages_[g]));
       void *data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (data == MAP_FAILED) {
-        fail(INGOT_MACHINE, "cannot map %zu bytes for the cache tensor '%.80s': %s; open the engine with fewer cache_bytes", bytes,
+        fail(INGOT_MACHINE,
+             "cannot map %zu bytes for the cache tensor '%.80s': %s; open the engine with fewer cache_bytes", bytes,
              group.tensors[t].name, std::strerror(errno));
       }
       tensors_[g].push_back({data, page_bytes, bytes});
@@ -111,13 +123,15 @@ Cache::~Cache() {
 void Cache::copy(std::span<const PageCopy> copies) {
   for (const PageCopy &copy : copies) {
     const auto groups = static_cast<int32_t>(pages_.size());
-    if (copy.group < 0 || copy.group >= groups || copy.from < 0 || copy.to < 1 || std::max(copy.from, copy.to) >= pages_[copy.group]) {
-      fail(INGOT_FAILED, "a step message copies page %d to page %d of group %d, which is out of range", copy.from, copy.to, copy.group);
+    if (copy.group < 0 || copy.group >= groups || copy.from < 0 || copy.to < 1 ||
+        std::max(copy.from, copy.to) >= pages_[copy.group]) {
+      fail(INGOT_FAILED, "a step message copies page %d to page %d of group %d, which is out of range", copy.from,
+           copy.to, copy.group);
     }
     for (const Tensor &tensor : tensors_[static_cast<size_t>(copy.group)]) {
       auto *data = static_cast<uint8_t *>(tensor.data);
-      std::memcpy(data + tensor.page_bytes * static_cast<size_t>(copy.to), data + tensor.page_bytes * static_cast<size_t>(copy.from),
-                  tensor.page_bytes);
+      std::memcpy(data + tensor.page_bytes * static_cast<size_t>(copy.to),
+                  data + tensor.page_bytes * static_cast<size_t>(copy.from), tensor.page_bytes);
     }
   }
 }

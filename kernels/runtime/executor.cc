@@ -17,7 +17,10 @@ constexpr double longest_wait = 3600;  // seconds; poll again after
 }  // namespace
 
 Executor::Executor(Rank &rank, const TokenBytes &tokens, const LeaderOptions &options)
-    : leader_(rank, tokens, options, seconds), limits_(leader_.limits()), statistics_(leader_.statistics()), thread_([this] { loop(); }) {}
+    : leader_(rank, tokens, options, seconds),
+      limits_(leader_.limits()),
+      statistics_(leader_.statistics()),
+      thread_([this] { loop(); }) {}
 
 Executor::~Executor() {
   {
@@ -34,7 +37,9 @@ uint64_t Executor::submit(const IngotRequest &given) {
   uint64_t id;
   {
     const std::lock_guard lock(inbox_mutex_);
-    if (!failure_.empty()) fail(INGOT_FAILED, "the engine failed before and takes no requests; close it and open it again. It said: %s", failure_.c_str());
+    if (!failure_.empty())
+      fail(INGOT_FAILED, "the engine failed before and takes no requests; close it and open it again. It said: %s",
+           failure_.c_str());
     id = request.id = next_id_++;
     inbox_.emplace_back(std::move(request));
     ++inbox_requests_;
@@ -52,7 +57,8 @@ void Executor::cancel(uint64_t id) {
 }
 
 int32_t Executor::poll(IngotEvent *events, int32_t capacity, double timeout) {
-  if (capacity < 0 || (capacity > 0 && !events)) fail(INGOT_INVALID, "poll: events is %s and capacity is %d", events ? "given" : "NULL", capacity);
+  if (capacity < 0 || (capacity > 0 && !events))
+    fail(INGOT_INVALID, "poll: events is %s and capacity is %d", events ? "given" : "NULL", capacity);
   if (std::isnan(timeout)) fail(INGOT_INVALID, "poll: timeout is not a number; give seconds, 0 to return at once");
   polled_.clear();
   if (capacity == 0) return 0;

@@ -1,5 +1,5 @@
-// The thread that runs an engine: requests and cancels come in from any thread through a locked inbox and take effect before the
-// next step; events go out through a queue that one thread at a time polls.
+// The thread that runs an engine: requests and cancels come in from any thread through a locked inbox and take effect
+// before the next step; events go out through a queue that one thread at a time polls.
 #pragma once
 #include <condition_variable>
 #include <cstdint>

@@ -21,7 +21,9 @@ SchedulerLimits limits_of(const Rank &rank, const LeaderOptions &options) {
   return {options.token_budget, options.max_sequences, rank.spec().max_rows};
 }
 
-bool contains(const std::vector<int32_t> &ids, int32_t id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+bool contains(const std::vector<int32_t> &ids, int32_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
 
 }  // namespace
 
@@ -77,7 +79,8 @@ bool Leader::step() {
   }
   read_rows(*step, rank_.run(step->message));
   scheduler_.commit(*step, next_tokens_);
-  for (size_t i = 0; i < step->sequences.size(); ++i) settle(job(*step->sequences[i].sequence), step->sequences[i], answers_[i]);
+  for (size_t i = 0; i < step->sequences.size(); ++i)
+    settle(job(*step->sequences[i].sequence), step->sequences[i], answers_[i]);
   return true;
 }
 
@@ -93,8 +96,8 @@ void Leader::read_rows(const ScheduledStep &step, std::span<const float> logits_
     if (!entry.samples) continue;
     const auto row = static_cast<size_t>(entry.first_row + entry.rows - 1);
     try {
-      answers_[i].sampled = sampler_.sample(logits_NV.subspan(row * vocab, vocab), rank_.slots().sampling(sequence.slot),
-                                            sequence.scheduled());
+      answers_[i].sampled = sampler_.sample(logits_NV.subspan(row * vocab, vocab),
+                                            rank_.slots().sampling(sequence.slot), sequence.scheduled());
       next_tokens_[i] = answers_[i].sampled.token;
     } catch (const Error &error) {
       answers_[i].failure = error.what();
@@ -105,7 +108,8 @@ void Leader::read_rows(const ScheduledStep &step, std::span<const float> logits_
 
 void Leader::copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV) const {
   const auto vocab = static_cast<size_t>(rank_.spec().vocab);
-  const std::span<const float> rows = logits_NV.subspan(static_cast<size_t>(entry.first_row) * vocab, static_cast<size_t>(entry.rows) * vocab);
+  const std::span<const float> rows =
+      logits_NV.subspan(static_cast<size_t>(entry.first_row) * vocab, static_cast<size_t>(entry.rows) * vocab);
   std::copy(rows.begin(), rows.end(), job.request.logits + static_cast<size_t>(job.sequence.prompt_rows) * vocab);
 }
 

@@ -1,5 +1,5 @@
-// The one loop that decides: schedules a step, has it run, samples, commits, says what happened. Without threads or a clock of its
-// own, so that a simulation can drive it.
+// The one loop that decides: schedules a step, has it run, samples, commits, says what happened. Without threads or a
+// clock of its own, so that a simulation can drive it.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -89,7 +89,7 @@ class Leader {
   Scheduler scheduler_;
   Sampler sampler_;
   std::unordered_map<uint64_t, std::unique_ptr<Job>> jobs_;
-  std::vector<Answer> answers_;        // of the step at hand, by sequence
+  std::vector<Answer> answers_;  // of the step at hand, by sequence
   std::vector<int32_t> next_tokens_;
   std::vector<Event> events_;
   Statistics statistics_;

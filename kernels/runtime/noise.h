@@ -4,8 +4,8 @@
 
 namespace ingot {
 
-// Uniform in [0, 1) with 53 bits. `position`: where in its sequence the drawn token will stand. The mixing function is the finaliser
-// of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+// Uniform in [0, 1) with 53 bits. `position`: where in its sequence the drawn token will stand. The mixing function is
+// the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 inline double uniform(uint64_t seed, int64_t position) {
   constexpr uint64_t golden = 0x9E3779B97F4A7C15u;
   const auto mix = [](uint64_t z) {

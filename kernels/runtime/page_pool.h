@@ -1,7 +1,8 @@
 // The pages of one cache group: who counts on them, which are free, and what the free ones still hold.
 //
-// A page that nobody counts on keeps its contents until it is taken again. If it was published under a key, a later sequence with
-// the same prefix finds it. Pages are taken least recently used first, those without contents before all others.
+// A page that nobody counts on keeps its contents until it is taken again. If it was published under a key, a later
+// sequence with the same prefix finds it. Pages are taken least recently used first, those without contents before all
+// others.
 #pragma once
 #include <array>
 #include <cstddef>

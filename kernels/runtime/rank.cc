@@ -26,7 +26,8 @@ void drop_message(IngotCtx *, int, const char *, ...) {}
 }  // namespace
 
 Rank::Rank(const IngotEngineApi *api, const RankOptions &options) : api_(api) {
-  host_.size = offsetof(IngotHost, node_name);  // what a runtime offers to an engine; the rest is the engine's to its kernels
+  host_.size =
+      offsetof(IngotHost, node_name);  // what a runtime offers to an engine; the rest is the engine's to its kernels
   host_.error = keep_sentence;
   host_.log = drop_message;
   ctx_.size = sizeof ctx_;
@@ -34,7 +35,8 @@ Rank::Rank(const IngotEngineApi *api, const RankOptions &options) : api_(api) {
   ctx_.ranks = 1;
   ctx_.host = &host_;
   ctx_.owner = &error_;
-  const IngotEngineOptions given{sizeof given, options.directory.c_str(), &ctx_, options.threads, options.kernels.c_str()};
+  const IngotEngineOptions given{sizeof given, options.directory.c_str(), &ctx_, options.threads,
+                                 options.kernels.c_str()};
   check(api_->open(&given, &engine_));
   spec_ = api_->spec(engine_);
   try {
@@ -58,14 +60,16 @@ int32_t Rank::find_logits() const {
   if (spec.n_functions < 1 || std::strcmp(spec.functions[0].name, "step") != 0) {
     fail(INGOT_FOLDER, "the engine's first function is not 'step'; rebuild it with this version");
   }
-  if (spec.max_tokens < 1 || spec.max_sequences < 1 || spec.max_rows < 1 || spec.max_length < 1 || spec.vocab < 1 || spec.max_pages < 0) {
-    fail(INGOT_FOLDER, "the engine's limits are T=%d S=%d N=%d L=%d and %d tokens in its vocabulary; rebuild it", spec.max_tokens,
-         spec.max_sequences, spec.max_rows, spec.max_length, spec.vocab);
+  if (spec.max_tokens < 1 || spec.max_sequences < 1 || spec.max_rows < 1 || spec.max_length < 1 || spec.vocab < 1 ||
+      spec.max_pages < 0) {
+    fail(INGOT_FOLDER, "the engine's limits are T=%d S=%d N=%d L=%d and %d tokens in its vocabulary; rebuild it",
+         spec.max_tokens, spec.max_sequences, spec.max_rows, spec.max_length, spec.vocab);
   }
   const IngotFunction &step = spec.functions[0];
   for (int32_t i = 0; i < step.n_outputs; ++i) {
     if (std::strcmp(step.outputs[i].name, "logits_NV") != 0) continue;
-    if (step.outputs[i].dtype != INGOT_F32) fail(INGOT_FOLDER, "the engine's logits_NV is not f32; rebuild it with this version");
+    if (step.outputs[i].dtype != INGOT_F32)
+      fail(INGOT_FOLDER, "the engine's logits_NV is not f32; rebuild it with this version");
     return i;
   }
   fail(INGOT_FOLDER, "the engine's function 'step' has no output logits_NV; rebuild it with this version");
@@ -80,9 +84,10 @@ void Rank::bind(std::vector<int32_t> pages, int32_t max_sequences) {
 }
 
 void Rank::check_step(const StepHeader &header) const {
-  if (header.function != 0 || header.T < 1 || header.T > spec_->max_tokens || header.S > slots_->size() || header.N > spec_->max_rows) {
-    fail(INGOT_FAILED, "a step message of T=%d S=%d N=%d for function %d does not fit this rank's T=%d S=%d N=%d", header.T, header.S, header.N,
-         header.function, spec_->max_tokens, slots_->size(), spec_->max_rows);
+  if (header.function != 0 || header.T < 1 || header.T > spec_->max_tokens || header.S > slots_->size() ||
+      header.N > spec_->max_rows) {
+    fail(INGOT_FAILED, "a step message of T=%d S=%d N=%d for function %d does not fit this rank's T=%d S=%d N=%d",
+         header.T, header.S, header.N, header.function, spec_->max_tokens, slots_->size(), spec_->max_rows);
   }
 }
 

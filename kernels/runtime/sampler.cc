@@ -35,8 +35,11 @@ int32_t pick(std::span<const Ranked> ranked, double total, double noise) {
 Sampled Sampler::sample(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position) {
   const Extremes found = extremes(logits_V);
   if (found.has_nan || !std::isfinite(found.highest)) {
-    fail(INGOT_FAILED, "the model gave %s for token %lld of the sequence, so none can be chosen; the engine goes on, but its weights or its "
-         "dtype do not fit this prompt", found.has_nan ? "logits that are not a number" : "no finite logits", static_cast<long long>(position));
+    fail(INGOT_FAILED,
+         "the model gave %s for token %lld of the sequence, so none can be chosen; the engine goes on, but its weights "
+         "or its "
+         "dtype do not fit this prompt",
+         found.has_nan ? "logits that are not a number" : "no finite logits", static_cast<long long>(position));
   }
   Sampled sampled;
   if (sampling.temperature == 0 || sampling.top_k == 1) {
@@ -70,7 +73,8 @@ int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sam
     double reached = 0;
     for (size_t i = 0; i < best_.size(); ++i) {
       reached += best_[i].value;
-      if (sampling.top_p < 1 && reached >= sampling.top_p * everything) return pick({best_.data(), i + 1}, reached, noise);
+      if (sampling.top_p < 1 && reached >= sampling.top_p * everything)
+        return pick({best_.data(), i + 1}, reached, noise);
     }
     if (count == kept) return pick(best_, reached, noise);
   }
@@ -105,7 +109,8 @@ void Sampler::best(std::span<const float> values, size_t count) {
   const auto vocab = static_cast<int32_t>(values.size());
   if (count > small_heap) {
     for (int32_t id = 0; id < vocab; ++id) best_.push_back({values[static_cast<size_t>(id)], id});
-    if (count < values.size()) std::nth_element(best_.begin(), best_.begin() + static_cast<ptrdiff_t>(count), best_.end(), better);
+    if (count < values.size())
+      std::nth_element(best_.begin(), best_.begin() + static_cast<ptrdiff_t>(count), best_.end(), better);
     best_.resize(count);
     std::sort(best_.begin(), best_.end(), better);
     return;

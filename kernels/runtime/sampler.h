@@ -1,8 +1,8 @@
 // From a row of logits to the next token, on the host.
 //
-// In this order: temperature, top_k, top_p (the smallest set of tokens, best first, whose softmax reaches p; Holtzman et al., "The
-// Curious Case of Neural Text Degeneration", arXiv:1904.09751), then one draw with a number that depends on seed and position only.
-// Of equal logits the lower id is the better one, everywhere.
+// In this order: temperature, top_k, top_p (the smallest set of tokens, best first, whose softmax reaches p; Holtzman
+// et al., "The Curious Case of Neural Text Degeneration", arXiv:1904.09751), then one draw with a number that depends
+// on seed and position only. Of equal logits the lower id is the better one, everywhere.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -26,8 +26,8 @@ struct Sampled {
 // Keeps memory between calls; one for each thread.
 class Sampler {
  public:
-  // `position`: where the drawn token will stand in its sequence. Throws Error(INGOT_FAILED) when a logit is NaN or +inf, or all
-  // are -inf: the request fails, the engine goes on.
+  // `position`: where the drawn token will stand in its sequence. Throws Error(INGOT_FAILED) when a logit is NaN or
+  // +inf, or all are -inf: the request fails, the engine goes on.
   Sampled sample(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position);
 
  private:

@@ -69,7 +69,8 @@ void Scheduler::schedule_waiting(Room &room) {
   while (!waiting_.empty() && !free_slots_.empty() && room.tokens > 0 && room.rows > 0) {
     Sequence &sequence = *waiting_.front();
     if (!admit(sequence)) return;
-    const int32_t tokens = std::min(chunk(sequence, room), blocks_.reach(sequence.pages, sequence.committed, sequence.length) - sequence.committed);
+    const int32_t tokens = std::min(
+        chunk(sequence, room), blocks_.reach(sequence.pages, sequence.committed, sequence.length) - sequence.committed);
     blocks_.reserve(sequence.pages, sequence.committed, sequence.committed + tokens);
     put(sequence, tokens, room);
   }
@@ -99,7 +100,8 @@ bool Scheduler::admit(Sequence &sequence) {
 
 bool Scheduler::has_room(const Sequence &candidate) const {
   std::vector<int64_t> demand;
-  for (const Sequence *sequence : running_) blocks_.add_demand(sequence->pages, sequence->length + 1, limits_.max_tokens, demand);
+  for (const Sequence *sequence : running_)
+    blocks_.add_demand(sequence->pages, sequence->length + 1, limits_.max_tokens, demand);
   blocks_.add_demand(candidate.pages, candidate.length + 1, limits_.max_tokens, demand);
   return blocks_.covers(demand);
 }
@@ -109,11 +111,13 @@ int32_t Scheduler::chunk(const Sequence &sequence, const Room &room) const {
   int32_t tokens = std::min(sequence.remaining(), room.tokens - room.sequences_to_come);
   const int32_t first = sequence.scheduled();
   const int32_t rows = room.rows - room.sequences_to_come;
-  if (sequence.wants_prompt_rows && first < sequence.prompt) tokens = std::min(tokens, std::max(sequence.prompt_rows - first, 0) + rows);
+  if (sequence.wants_prompt_rows && first < sequence.prompt)
+    tokens = std::min(tokens, std::max(sequence.prompt_rows - first, 0) + rows);
   return std::max(0, tokens);
 }
 
-// Reserves pages for up to `tokens` tokens, taking those of the last running sequences if it must; for how many it found some.
+// Reserves pages for up to `tokens` tokens, taking those of the last running sequences if it must; for how many it
+// found some.
 int32_t Scheduler::find_pages(Sequence &sequence, int32_t tokens) {
   const int32_t from = sequence.scheduled();
   while (!blocks_.reserve(sequence.pages, from, from + tokens)) {
@@ -181,7 +185,8 @@ void Scheduler::send_pages(Sequence &sequence) {
   sequence.pages.copies.clear();
 }
 
-// A step in the middle of prompts wants no logits; one row is computed all the same, so that no engine meets an empty tensor.
+// A step in the middle of prompts wants no logits; one row is computed all the same, so that no engine meets an empty
+// tensor.
 void Scheduler::ensure_a_row() {
   if (writer_.rows() == 0) writer_.add_row(writer_.tokens() - 1);
 }
@@ -198,7 +203,8 @@ void Scheduler::commit(const ScheduledStep &step, std::span<const int32_t> token
       sequence.tokens.push_back(tokens[i]);
       ++counts_.generated_tokens;
     }
-    blocks_.commit(sequence.pages, std::span<const int32_t>(sequence.tokens).first(static_cast<size_t>(sequence.committed)));
+    blocks_.commit(sequence.pages,
+                   std::span<const int32_t>(sequence.tokens).first(static_cast<size_t>(sequence.committed)));
   }
 }
 

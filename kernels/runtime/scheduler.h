@@ -1,8 +1,9 @@
 // Which tokens of which sequences make the next step: in-flight batching, chunked prompts, preemption.
 //
-// Order is priority, then age. Running sequences come before waiting ones, and every running sequence that lacks one token gets it;
-// what is left of the token budget goes to prompts, in order. A sequence that finds no page takes the pages of the last in order,
-// which waits and is computed again. Nobody is overtaken by a later one of the same priority.
+// Order is priority, then age. Running sequences come before waiting ones, and every running sequence that lacks one
+// token gets it; what is left of the token budget goes to prompts, in order. A sequence that finds no page takes the
+// pages of the last in order, which waits and is computed again. Nobody is overtaken by a later one of the same
+// priority.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -49,7 +50,8 @@ class Scheduler {
 
   // The next step, or NULL when there is nothing to do. Valid until the next call.
   const ScheduledStep *schedule();
-  // What the step computed is in the cache for good; tokens[i] is the next token of its i-th sequence, if that one samples.
+  // What the step computed is in the cache for good; tokens[i] is the next token of its i-th sequence, if that one
+  // samples.
   void commit(const ScheduledStep &step, std::span<const int32_t> tokens);
 
   size_t running() const { return running_.size(); }

@@ -1,4 +1,5 @@
-// A sequence as the scheduler sees it: lengths, a slot, pages. Its tokens it only carries; decisions never look at their values.
+// A sequence as the scheduler sees it: lengths, a slot, pages. Its tokens it only carries; decisions never look at
+// their values.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -36,6 +37,8 @@ struct Sequence {
 };
 
 // Whether a goes before b.
-inline bool precedes(const Sequence &a, const Sequence &b) { return a.priority != b.priority ? a.priority > b.priority : a.id < b.id; }
+inline bool precedes(const Sequence &a, const Sequence &b) {
+  return a.priority != b.priority ? a.priority > b.priority : a.id < b.id;
+}
 
 }  // namespace ingot

@@ -12,7 +12,8 @@ Slots::Slots(int32_t slots, std::vector<int32_t> pages_of_groups, int32_t column
       pages_of_groups_(std::move(pages_of_groups)),
       last_tokens_(static_cast<size_t>(slots), 0),
       samplings_(static_cast<size_t>(slots)),
-      tables_(pages_of_groups_.size(), std::vector<int32_t>(static_cast<size_t>(slots) * static_cast<size_t>(columns), 0)),
+      tables_(pages_of_groups_.size(),
+              std::vector<int32_t>(static_cast<size_t>(slots) * static_cast<size_t>(columns), 0)),
       versions_(static_cast<size_t>(slots), 1) {}
 
 void Slots::check_slot(int32_t slot) const {
@@ -29,10 +30,10 @@ void Slots::apply(const StepView &step) {
   }
   for (const PageUpdate &update : step.page_updates) {
     check_slot(update.slot);
-    if (update.group < 0 || update.group >= static_cast<int32_t>(tables_.size()) || update.column < 0 || update.column >= columns_ ||
-        update.page < 0 || update.page >= pages_of_groups_[update.group]) {
-      fail(INGOT_FAILED, "a step message puts page %d into column %d of group %d, which is out of range", update.page, update.column,
-           update.group);
+    if (update.group < 0 || update.group >= static_cast<int32_t>(tables_.size()) || update.column < 0 ||
+        update.column >= columns_ || update.page < 0 || update.page >= pages_of_groups_[update.group]) {
+      fail(INGOT_FAILED, "a step message puts page %d into column %d of group %d, which is out of range", update.page,
+           update.column, update.group);
     }
     tables_[update.group][static_cast<size_t>(update.slot) * columns_ + update.column] = update.page;
     ++versions_[update.slot];

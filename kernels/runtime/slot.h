@@ -1,4 +1,5 @@
-// Slots: what a rank remembers of each running sequence between steps. Every rank derives the same from the same messages.
+// Slots: what a rank remembers of each running sequence between steps. Every rank derives the same from the same
+// messages.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -16,7 +16,8 @@ constexpr float lowest = -87;   // e^lowest is still a normal number
 
 // e^x for x <= 0, not below e^lowest: 2^n e^r with |r| <= ln 2 / 2, e^r by its Taylor polynomial of degree 7.
 inline float exponential(float x) {
-  constexpr float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f, round = 12582912.f;  // 1.5 * 2^23
+  constexpr float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f,
+                  round = 12582912.f;  // 1.5 * 2^23
   const float clamped = x > lowest ? x : lowest;
   const float shifted = clamped * log2_e + round;
   const float n = shifted - round;

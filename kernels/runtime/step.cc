@@ -17,7 +17,8 @@ class Reader {
   template <typename T>
   std::span<const T> take(int32_t count) {
     if (count < 0 || static_cast<size_t>(count) > rest_ / sizeof(T)) {
-      fail(INGOT_FAILED, "a step message says %d entries of %zu bytes, %zu bytes are left of it", count, sizeof(T), rest_);
+      fail(INGOT_FAILED, "a step message says %d entries of %zu bytes, %zu bytes are left of it", count, sizeof(T),
+           rest_);
     }
     const std::span<const T> taken(reinterpret_cast<const T *>(place_), static_cast<size_t>(count));
     place_ += taken.size_bytes();
@@ -57,13 +58,14 @@ StepView read_step(const void *message, size_t bytes) {
   step.header = reader.take<StepHeader>(1).data();
   const StepHeader &header = *step.header;
   if (header.magic != step_magic || header.version != step_version) {
-    fail(INGOT_FAILED, "a step message of version %u came, this rank reads version %u; run the same Ingot on all ranks", header.version,
-         step_version);
+    fail(INGOT_FAILED, "a step message of version %u came, this rank reads version %u; run the same Ingot on all ranks",
+         header.version, step_version);
   }
   step.sampling_changes = reader.take<SamplingChange>(header.n_sampling_changes);
   step.page_updates = reader.take<PageUpdate>(header.n_page_updates);
   step.page_copies = reader.take<PageCopy>(header.n_page_copies);
-  for (auto *part : {&step.slots_S, &step.lengths_S, &step.cached_S, &step.adapters_S, &step.samples_S}) *part = reader.take<int32_t>(header.S);
+  for (auto *part : {&step.slots_S, &step.lengths_S, &step.cached_S, &step.adapters_S, &step.samples_S})
+    *part = reader.take<int32_t>(header.S);
   step.ids_T = reader.take<int32_t>(header.T);
   step.rows_N = reader.take<int32_t>(header.N);
   if (reader.rest()) fail(INGOT_FAILED, "a step message has %zu bytes too many", reader.rest());
@@ -99,8 +101,16 @@ void StepWriter::append(const std::vector<T> &values) {
 
 StepView StepWriter::finish() {
   const int32_t longest = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
-  const StepHeader header{step_magic, step_version, id_, 0, tokens(), sequences(), rows(), longest,
-                          static_cast<int32_t>(sampling_changes_.size()), static_cast<int32_t>(page_updates_.size()),
+  const StepHeader header{step_magic,
+                          step_version,
+                          id_,
+                          0,
+                          tokens(),
+                          sequences(),
+                          rows(),
+                          longest,
+                          static_cast<int32_t>(sampling_changes_.size()),
+                          static_cast<int32_t>(page_updates_.size()),
                           static_cast<int32_t>(page_copies_.size())};
   used_ = 0;
   append(std::vector<StepHeader>{header});

@@ -1,8 +1,10 @@
-// One step as a flat message without pointers: the leader decides and writes it, every rank (here or on another node) replays it.
+// One step as a flat message without pointers: the leader decides and writes it, every rank (here or on another node)
+// replays it.
 //
-// Layout, all little endian and aligned to 4 bytes: header, sampling changes, page updates, page copies, then int32 arrays:
-// slots_S, lengths_S (tokens of each sequence in this step), cached_S (tokens in the cache before), adapters_S (0: none),
-// samples_S (1: the sequence's last row becomes its slot's next token), ids_T (-1: the slot's last token), rows_N (indices into T).
+// Layout, all little endian and aligned to 4 bytes: header, sampling changes, page updates, page copies, then int32
+// arrays: slots_S, lengths_S (tokens of each sequence in this step), cached_S (tokens in the cache before), adapters_S
+// (0: none), samples_S (1: the sequence's last row becomes its slot's next token), ids_T (-1: the slot's last token),
+// rows_N (indices into T).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -41,7 +43,8 @@ struct PageCopy {
   int32_t group, from, to;
 };
 
-static_assert(sizeof(StepHeader) == 48 && sizeof(SamplingChange) == 32 && sizeof(PageUpdate) == 16 && sizeof(PageCopy) == 12);
+static_assert(sizeof(StepHeader) == 48 && sizeof(SamplingChange) == 32 && sizeof(PageUpdate) == 16 &&
+              sizeof(PageCopy) == 12);
 
 // What a message says. Spans point into the message.
 struct StepView {
@@ -54,7 +57,8 @@ struct StepView {
   size_t n_bytes = 0;
 };
 
-// Throws Error(INGOT_FAILED) unless the message has this version, its counts fill it exactly, and its lengths and rows agree with T.
+// Throws Error(INGOT_FAILED) unless the message has this version, its counts fill it exactly, and its lengths and rows
+// agree with T.
 StepView read_step(const void *message, size_t bytes);
 
 // Writes messages; its memory is used again for the next one.

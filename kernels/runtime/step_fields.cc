@@ -92,12 +92,18 @@ StepFields::StepFields(const IngotEngineSpec &spec, int32_t function, int32_t ma
     const IngotNamedTensor &field = wanted.fields[i];
     const Found found = find_row(field, spec.n_groups);
     if (!found.row) {
-      fail(INGOT_FOLDER, "function '%.80s' of the engine reads the step field '%.80s', which this Ingot does not make (it makes %s); rebuild "
-           "the engine with this version", wanted.name, field.name, all_names().c_str());
+      fail(INGOT_FOLDER,
+           "function '%.80s' of the engine reads the step field '%.80s', which this Ingot does not make (it makes %s); "
+           "rebuild "
+           "the engine with this version",
+           wanted.name, field.name, all_names().c_str());
     }
     if (!fits(*found.row, field)) {
-      fail(INGOT_FOLDER, "the engine reads the step field '%.80s' with another type or shape than i32 %s%s%s; rebuild the engine with this "
-           "version", field.name, found.row->dims[0], found.row->dims[1] ? "," : "", found.row->dims[1] ? found.row->dims[1] : "");
+      fail(INGOT_FOLDER,
+           "the engine reads the step field '%.80s' with another type or shape than i32 %s%s%s; rebuild the engine "
+           "with this "
+           "version",
+           field.name, found.row->dims[0], found.row->dims[1] ? "," : "", found.row->dims[1] ? found.row->dims[1] : "");
     }
     Field made{found.row->kind, found.group, field.rank, {}, {}};
     made.values.assign(std::max<size_t>(1, capacity(made.kind, spec, max_sequences)), 0);
@@ -119,7 +125,16 @@ IngotStep StepFields::make(const StepView &step, const Slots &slots) {
     tensors_[i] = tensor;
   }
   const StepHeader &header = *step.header;
-  return {sizeof(IngotStep), function_, header.id, header.T, header.S, header.N, header.Q, step.bytes, step.n_bytes, tensors_.data(),
+  return {sizeof(IngotStep),
+          function_,
+          header.id,
+          header.T,
+          header.S,
+          header.N,
+          header.Q,
+          step.bytes,
+          step.n_bytes,
+          tensors_.data(),
           static_cast<int32_t>(tensors_.size())};
 }
 
@@ -131,7 +146,9 @@ void StepFields::fill(Field &field, const StepView &step, const Slots &slots) {
         values[t] = step.ids_T[t] == last_token_of_slot ? slots.last_token(step.slots_S[s]) : step.ids_T[t];
       });
       break;
-    case FieldKind::positions: each_token(step, [&](int32_t t, int32_t, int32_t position) { values[t] = position; }); break;
+    case FieldKind::positions:
+      each_token(step, [&](int32_t t, int32_t, int32_t position) { values[t] = position; });
+      break;
     case FieldKind::sequences: each_token(step, [&](int32_t t, int32_t s, int32_t) { values[t] = s; }); break;
     case FieldKind::rows: std::copy(step.rows_N.begin(), step.rows_N.end(), values); break;
     case FieldKind::slots: std::copy(step.slots_S.begin(), step.slots_S.end(), values); break;
@@ -160,7 +177,8 @@ void StepFields::fill_pages(Field &field, const StepView &step, const Slots &slo
 void StepFields::fill_cells(Field &field, const StepView &step, const Slots &slots) const {
   const int32_t tokens = page_tokens_[field.group];
   each_token(step, [&](int32_t t, int32_t s, int32_t position) {
-    if (position / tokens >= columns_) fail(INGOT_FAILED, "a step message reaches position %d, beyond the page table", position);
+    if (position / tokens >= columns_)
+      fail(INGOT_FAILED, "a step message reaches position %d, beyond the page table", position);
     const int32_t page = slots.pages(field.group, step.slots_S[s])[position / tokens];
     field.values[t] = page * tokens + position % tokens;
   });
@@ -168,7 +186,8 @@ void StepFields::fill_cells(Field &field, const StepView &step, const Slots &slo
 
 int64_t StepFields::bytes() const {
   size_t bytes = 0;
-  for (const Field &field : fields_) bytes += field.values.size() * sizeof(int32_t) + field.rows.size() * sizeof(uint64_t);
+  for (const Field &field : fields_)
+    bytes += field.values.size() * sizeof(int32_t) + field.rows.size() * sizeof(uint64_t);
   return static_cast<int64_t>(bytes);
 }
 

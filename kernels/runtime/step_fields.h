@@ -1,4 +1,5 @@
-// The tensors that the runtime makes for a step, in one table. A graph lists those it uses; an unknown one is refused at load.
+// The tensors that the runtime makes for a step, in one table. A graph lists those it uses; an unknown one is refused
+// at load.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -27,7 +28,10 @@ inline constexpr FieldRow field_rows[] = {
     {"slots_S", {"S"}, FieldKind::slots, "slot of each sequence"},
     {"starts_S1", {"S+1"}, FieldKind::starts, "first token of each sequence in T, then T"},
     {"cached_S", {"S"}, FieldKind::cached, "tokens of each sequence in the cache before this step"},
-    {"pages{i}_SM", {"S", "M"}, FieldKind::pages, "page table: column p / W is the page of position p; 0 is the null page"},
+    {"pages{i}_SM",
+     {"S", "M"},
+     FieldKind::pages,
+     "page table: column p / W is the page of position p; 0 is the null page"},
     {"cells{i}_T", {"T"}, FieldKind::cells, "where a token's k and v are written: page * W + p % W"},
 };
 
@@ -36,7 +40,8 @@ class StepFields {
   // Throws Error(INGOT_FOLDER) for a field that the table does not have, or has with another type or shape.
   StepFields(const IngotEngineSpec &spec, int32_t function, int32_t max_sequences);
 
-  // Fills the fields; they, and the step's pointers, stay valid until the next call. `step` was applied to `slots` before.
+  // Fills the fields; they, and the step's pointers, stay valid until the next call. `step` was applied to `slots`
+  // before.
   IngotStep make(const StepView &step, const Slots &slots);
 
   int64_t bytes() const;

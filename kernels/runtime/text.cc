@@ -9,8 +9,8 @@ namespace {
 constexpr std::string_view replacement = "\xEF\xBF\xBD";
 
 struct Character {
-  size_t bytes;   // of the character, or of the maximal ill-formed part
-  bool whole;     // a well-formed character
+  size_t bytes;     // of the character, or of the maximal ill-formed part
+  bool whole;       // a well-formed character
   bool unfinished;  // more bytes could make it one
 };
 
@@ -88,7 +88,8 @@ size_t TextStream::possible_stop() const {
   size_t longest = 0;
   for (const std::string &stop : stops_) {
     for (size_t length = std::min(stop.size() - 1, held_.size()); length > longest; --length) {
-      if (std::string_view(held_).substr(held_.size() - length) == std::string_view(stop).substr(0, length)) longest = length;
+      if (std::string_view(held_).substr(held_.size() - length) == std::string_view(stop).substr(0, length))
+        longest = length;
     }
   }
   return longest;

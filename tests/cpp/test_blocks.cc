@@ -56,8 +56,10 @@ void test_fork_copies_on_write() {
   assert(second.groups[0].pages == first.groups[0].pages && blocks.free_pages() == 7);
 
   assert(blocks.reserve(second, 6, 7));
-  assert(second.groups[0].pages[0] == first.groups[0].pages[0] && second.groups[0].pages[1] != first.groups[0].pages[1]);
-  assert(second.copies.size() == 1 && second.copies[0].from == first.groups[0].pages[1] && second.copies[0].to == second.groups[0].pages[1]);
+  assert(second.groups[0].pages[0] == first.groups[0].pages[0] &&
+         second.groups[0].pages[1] != first.groups[0].pages[1]);
+  assert(second.copies.size() == 1 && second.copies[0].from == first.groups[0].pages[1] &&
+         second.copies[0].to == second.groups[0].pages[1]);
   first.copies.clear();
   assert(blocks.reserve(first, 6, 7) && first.copies.empty());  // alone again: no copy
   blocks.release(first);
@@ -134,7 +136,8 @@ void test_window_gives_pages_back() {
     assert(blocks.reserve(sequence, length - 1, length));
     tokens.push_back(length);
     blocks.commit(sequence, tokens);
-    for (int32_t position = std::max(0, length - 4); position < length; ++position) assert(sequence.groups[0].pages[position / 4] != 0);
+    for (int32_t position = std::max(0, length - 4); position < length; ++position)
+      assert(sequence.groups[0].pages[position / 4] != 0);
     assert(blocks.free_pages() >= 1);
   }
   assert(blocks.capacity() == INT32_MAX && sequence.groups[0].pages[0] == 0);

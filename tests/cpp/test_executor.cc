@@ -1,6 +1,5 @@
 // Requests from many threads, cancels, refusals, engines that fail; and what a step costs besides the engine.
 #undef NDEBUG
-#include <atomic>
 #include <cassert>
 #include <chrono>
 #include <cmath>
@@ -11,67 +10,13 @@
 #include <thread>
 #include <vector>
 
-#include "engines/fake.h"
 #include "runtime/executor.h"
 #include "small_folder.h"
+#include "stub_engine.h"
 
 using namespace ingot;
 
 namespace {
-
-// An engine whose logits the test writes by hand: no weights, no cache contents, no folder.
-struct StubEngine {
-  int32_t vocab = 32, max_tokens = 64, max_sequences = 8, max_length = 256;
-  std::atomic<int> fail_at{-1}, nan_token{-1};
-  int steps = 0;
-  IngotCtx *ctx = nullptr;
-  std::vector<float> logits;
-  std::vector<IngotNamedTensor> fields, outputs;
-  IngotStateTensor tensor{"k0", INGOT_I32, 2, {0, 16}};
-  IngotCacheGroup group{"full", "paged", 16, 0, 1, 1, &tensor};
-  IngotFunction function{};
-  IngotEngineSpec spec{};
-};
-
-const IngotEngineSpec *prepare_spec(StubEngine &stub) {
-  stub.fields = {{"ids_T", INGOT_I32, 1, {"T"}}, {"rows_N", INGOT_I32, 1, {"N"}}, {"positions_T", INGOT_I32, 1, {"T"}},
-                 {"sequences_T", INGOT_I32, 1, {"T"}}, {"pages0_SM", INGOT_I32, 2, {"S", "M"}}, {"cells0_T", INGOT_I32, 1, {"T"}}};
-  stub.outputs = {{"logits_NV", INGOT_F32, 2, {"N", "32"}}};
-  stub.function = {"step", static_cast<int32_t>(stub.fields.size()), 1, stub.fields.data(), stub.outputs.data()};
-  stub.spec = {sizeof stub.spec, 1, 1, &stub.function, &stub.group, stub.max_tokens, stub.max_sequences, stub.max_sequences, stub.max_length,
-               stub.max_length / 16, stub.vocab, 0, 0};
-  stub.logits.assign(static_cast<size_t>(stub.max_sequences) * static_cast<size_t>(stub.vocab), 0);
-  return &stub.spec;
-}
-
-StubEngine *next_stub = nullptr;  // what open() opens: the interface passes no test objects
-
-int open_stub(const IngotEngineOptions *options, void **self) {
-  next_stub->ctx = options->ctx;
-  *self = next_stub;
-  return 0;
-}
-const IngotEngineSpec *spec_stub(void *self) { return prepare_spec(*static_cast<StubEngine *>(self)); }
-int bind_stub(void *, const IngotPools *) { return 0; }
-int prepare_stub(void *, const IngotStep *) { return 0; }
-
-// The token after t is t + 1.
-int enqueue_stub(void *self, const IngotStep *step, void *, IngotTensor *outputs) {
-  StubEngine &stub = *static_cast<StubEngine *>(self);
-  if (stub.steps++ == stub.fail_at) return stub.ctx->host->error(stub.ctx, "the stub was told to fail at step %d", stub.fail_at.load()), 5;
-  std::fill_n(stub.logits.begin(), static_cast<size_t>(step->N) * static_cast<size_t>(stub.vocab), 0.f);
-  for (int32_t n = 0; n < step->N; ++n) {
-    const int32_t t = static_cast<const int32_t *>(step->fields[1].data)[n], id = static_cast<const int32_t *>(step->fields[0].data)[t];
-    stub.logits[static_cast<size_t>(n * stub.vocab + (id + 1) % stub.vocab)] = id == stub.nan_token ? std::nanf("") : 5;
-  }
-  outputs[0] = {stub.logits.data(), {step->N, stub.vocab}, {stub.vocab, 1}, INGOT_F32, 2};
-  return 0;
-}
-int refit_stub(void *, const char *, const void *, size_t) { return 0; }
-void close_stub(void *) {}
-
-constexpr IngotEngineApi stub_api = {sizeof(IngotEngineApi), INGOT_ENGINE_ABI, "stub",       open_stub,  spec_stub,
-                                     bind_stub,              prepare_stub,     enqueue_stub, refit_stub, close_stub};
 
 // An executor over a stub, with letters for token texts: token i is the letter 'a' + i; 30 and 31 are special.
 struct Setting {
@@ -147,11 +92,14 @@ void test_ends() {
   Setting setting;
   const std::vector<int32_t> prompt{1, 2, 3};
   Outcome outcome = run(setting, request_of(prompt, 4));
-  assert(outcome.finish == INGOT_LENGTH && outcome.text == "efgh" && outcome.tokens == (std::vector<int32_t>{4, 5, 6, 7}));
-  assert(outcome.last.prompt_tokens == 3 && outcome.last.generated_tokens == 4 && outcome.last.total_s >= outcome.last.first_token_s);
+  assert(outcome.finish == INGOT_LENGTH && outcome.text == "efgh" &&
+         outcome.tokens == (std::vector<int32_t>{4, 5, 6, 7}));
+  assert(outcome.last.prompt_tokens == 3 && outcome.last.generated_tokens == 4 &&
+         outcome.last.total_s >= outcome.last.first_token_s);
 
   outcome = run(setting, request_of(prompt, 100));  // 31 is an end token, 30 special: neither is text
-  assert(outcome.finish == INGOT_STOP && outcome.tokens.back() == 31 && outcome.tokens.size() == 28 && outcome.text.size() == 26);
+  assert(outcome.finish == INGOT_STOP && outcome.tokens.back() == 31 && outcome.tokens.size() == 28 &&
+         outcome.text.size() == 26);
 
   IngotRequest request = request_of(prompt, 100);
   const char *stops[] = {"zzz", "hi"};
@@ -190,7 +138,8 @@ void test_prompt_logits() {
     request.logits = logits.data();
     const Outcome outcome = run(setting, request);
     assert(static_cast<int32_t>(outcome.tokens.size()) == max_tokens);
-    for (size_t i = 0; i < logits.size(); ++i) assert(logits[i] == (static_cast<int32_t>(i % 32) == (prompt[i / 32] + 1) % 32 ? 5 : 0));
+    for (size_t i = 0; i < logits.size(); ++i)
+      assert(logits[i] == (static_cast<int32_t>(i % 32) == (prompt[i / 32] + 1) % 32 ? 5 : 0));
   }
 }
 
@@ -247,7 +196,8 @@ void test_nan_ends_one_request() {
   Setting setting;
   setting.stub.nan_token = 20;
   const std::vector<int32_t> bad{18}, good{1};
-  const uint64_t failing = setting.executor->submit(request_of(bad, 10)), going = setting.executor->submit(request_of(good, 10));
+  const uint64_t failing = setting.executor->submit(request_of(bad, 10)),
+                 going = setting.executor->submit(request_of(good, 10));
   const auto outcomes = collect(*setting.executor, 2);
   assert(outcomes.at(failing).finish == INGOT_ERROR && contains(outcomes.at(failing).text, "not a number"));
   assert(outcomes.at(failing).tokens == (std::vector<int32_t>{19, 20}));

@@ -19,7 +19,8 @@ using namespace ingot;
 
 namespace {
 
-SamplingChange sampling(float temperature, int32_t top_k = 0, float top_p = 1, uint64_t seed = 1, int32_t logprobs = -1) {
+SamplingChange sampling(float temperature, int32_t top_k = 0, float top_p = 1, uint64_t seed = 1,
+                        int32_t logprobs = -1) {
   return {seed, 0, top_k, temperature, top_p, logprobs, 0};
 }
 
@@ -44,7 +45,8 @@ std::vector<double> probabilities(const std::vector<float> &logits, const Sampli
   if (how.top_k > 0 && static_cast<size_t>(how.top_k) < order.size()) order.resize(static_cast<size_t>(how.top_k));
   std::vector<double> weights(logits.size(), 0);
   double total = 0;
-  for (const int32_t id : order) total += weights[id] = std::exp((static_cast<double>(logits[id]) - logits[order[0]]) / how.temperature);
+  for (const int32_t id : order)
+    total += weights[id] = std::exp((static_cast<double>(logits[id]) - logits[order[0]]) / how.temperature);
   double reached = 0, kept = 0;
   for (const int32_t id : order) {
     const bool inside = how.top_p >= 1 || reached < how.top_p * total;
@@ -72,8 +74,9 @@ void test_draws_follow_the_definition() {
   Sampler sampler;
   const std::vector<float> logits = random_logits(300, 5, 2);
   const int32_t count = 20000;
-  for (const SamplingChange &how : {sampling(1), sampling(0.6f), sampling(1, 10), sampling(1, 0, 0.7f), sampling(2, 100, 0.9f), sampling(1e-30f),
-                                    sampling(1, 1000, 0.99f), sampling(50, 0, 0.95f)}) {
+  for (const SamplingChange &how :
+       {sampling(1), sampling(0.6f), sampling(1, 10), sampling(1, 0, 0.7f), sampling(2, 100, 0.9f), sampling(1e-30f),
+        sampling(1, 1000, 0.99f), sampling(50, 0, 0.95f)}) {
     const std::vector<double> want = probabilities(logits, how);
     std::vector<int32_t> seen(logits.size(), 0);
     SamplingChange one = how;
@@ -95,7 +98,8 @@ void test_draws_repeat() {
   Sampler first, second;
   std::vector<int32_t> forwards, backwards(100);
   for (int32_t i = 0; i < 100; ++i) forwards.push_back(first.sample(logits, sampling(1, 0, 1, 9), i).token);
-  for (int32_t i = 99; i >= 0; --i) backwards[static_cast<size_t>(i)] = second.sample(logits, sampling(1, 0, 1, 9), i).token;
+  for (int32_t i = 99; i >= 0; --i)
+    backwards[static_cast<size_t>(i)] = second.sample(logits, sampling(1, 0, 1, 9), i).token;
   assert(forwards == backwards);
   assert(std::count(forwards.begin(), forwards.end(), forwards[0]) < 100);
 }
@@ -154,19 +158,22 @@ void test_exponentials_are_exact_enough() {
   for (float x = -69; x <= 0; x += 0.0137f) values.push_back(x);
   weights.resize(values.size());
   exponentials(values, 0, 1, weights.data());
-  for (size_t i = 0; i < values.size(); ++i) assert(std::abs(weights[i] / std::exp(static_cast<double>(values[i])) - 1) < 1e-6);
+  for (size_t i = 0; i < values.size(); ++i)
+    assert(std::abs(weights[i] / std::exp(static_cast<double>(values[i])) - 1) < 1e-6);
 }
 
 void measure() {
   Sampler sampler;
   for (const size_t vocab : {4096u, 32000u, 128000u}) {
     const std::vector<float> logits = random_logits(vocab, 8);
-    for (const SamplingChange &how : {sampling(0), sampling(1), sampling(1, 50), sampling(0.8f, 50, 0.9f), sampling(1, 0, 0.9f)}) {
+    for (const SamplingChange &how :
+         {sampling(0), sampling(1), sampling(1, 50), sampling(0.8f, 50, 0.9f), sampling(1, 0, 0.9f)}) {
       const auto start = std::chrono::steady_clock::now();
       for (int32_t i = 0; i < 50; ++i) sampler.sample(logits, how, i);
-      const double us = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count() / 50;
-      std::printf("sampler: V=%zu temperature=%g top_k=%d top_p=%g: %.0f us\n", vocab, static_cast<double>(how.temperature), how.top_k,
-                  static_cast<double>(how.top_p), us);
+      const double us =
+          std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count() / 50;
+      std::printf("sampler: V=%zu temperature=%g top_k=%d top_p=%g: %.0f us\n", vocab,
+                  static_cast<double>(how.temperature), how.top_k, static_cast<double>(how.top_p), us);
     }
   }
 }

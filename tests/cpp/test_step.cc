@@ -34,10 +34,13 @@ StepView write_example(StepWriter &writer) {
 void test_a_message_says_what_was_written() {
   StepWriter writer;
   const StepView step = write_example(writer);
-  const std::vector<uint8_t> copy(static_cast<const uint8_t *>(step.bytes), static_cast<const uint8_t *>(step.bytes) + step.n_bytes);
+  const std::vector<uint8_t> copy(static_cast<const uint8_t *>(step.bytes),
+                                  static_cast<const uint8_t *>(step.bytes) + step.n_bytes);
   const StepView again = read_step(copy.data(), copy.size());  // as another rank would
-  assert(again.header->id == 7 && again.header->T == 4 && again.header->S == 2 && again.header->N == 1 && again.header->Q == 3);
-  assert(again.ids_T[0] == -1 && again.ids_T[3] == 13 && again.cached_S[0] == 5 && again.samples_S[0] == 1 && again.samples_S[1] == 0);
+  assert(again.header->id == 7 && again.header->T == 4 && again.header->S == 2 && again.header->N == 1 &&
+         again.header->Q == 3);
+  assert(again.ids_T[0] == -1 && again.ids_T[3] == 13 && again.cached_S[0] == 5 && again.samples_S[0] == 1 &&
+         again.samples_S[1] == 0);
   assert(again.sampling_changes[0].seed == 99 && again.page_updates[1].page == 3 && again.page_copies[0].to == 6);
 }
 
@@ -48,12 +51,14 @@ void test_damaged_messages() {
   std::vector<uint64_t> words((step.n_bytes + 15) / 8, 0);
   const auto restore = [&] { std::memcpy(words.data(), step.bytes, step.n_bytes); };
   restore();
-  for (size_t bytes = 0; bytes < step.n_bytes; ++bytes) assert(!refusal([&] { read_step(words.data(), bytes); }).empty());
+  for (size_t bytes = 0; bytes < step.n_bytes; ++bytes)
+    assert(!refusal([&] { read_step(words.data(), bytes); }).empty());
   assert(!refusal([&] { read_step(words.data(), step.n_bytes + 4); }).empty());
   std::mt19937 random(1);
   for (int round = 0; round < 20000; ++round) {
     restore();
-    for (int i = 0; i < 3; ++i) reinterpret_cast<uint8_t *>(words.data())[random() % step.n_bytes] = static_cast<uint8_t>(random());
+    for (int i = 0; i < 3; ++i)
+      reinterpret_cast<uint8_t *>(words.data())[random() % step.n_bytes] = static_cast<uint8_t>(random());
     refusal([&] {
       Slots slots(4, {8}, 4);
       slots.apply(read_step(words.data(), step.n_bytes));
@@ -66,9 +71,9 @@ IngotNamedTensor field(const char *name, const char *first, const char *second =
 }
 
 void test_fields_follow_from_the_message() {
-  const IngotNamedTensor fields[] = {field("ids_T", "T"),         field("positions_T", "T"), field("sequences_T", "T"),
-                                     field("rows_N", "N"),        field("slots_S", "S"),     field("starts_S1", "S+1"),
-                                     field("cached_S", "S"),      field("pages0_SM", "S", "M"), field("cells0_T", "T")};
+  const IngotNamedTensor fields[] = {field("ids_T", "T"),    field("positions_T", "T"),    field("sequences_T", "T"),
+                                     field("rows_N", "N"),   field("slots_S", "S"),        field("starts_S1", "S+1"),
+                                     field("cached_S", "S"), field("pages0_SM", "S", "M"), field("cells0_T", "T")};
   const IngotFunction function{"step", 9, 0, fields, nullptr};
   const IngotCacheGroup group{"full", "paged", 4, 0, 1, 0, nullptr};
   const IngotEngineSpec spec{sizeof spec, 1, 1, &function, &group, 8, 4, 8, 16, 4, 100, 0, 0};
@@ -86,8 +91,10 @@ void test_fields_follow_from_the_message() {
     return std::vector<int32_t>(data, data + tensor.shape[0] * (tensor.rank == 2 ? tensor.shape[1] : 1));
   };
   using Values = std::vector<int32_t>;
-  assert(values(0) == (Values{42, 11, 12, 13}) && values(1) == (Values{5, 0, 1, 2}) && values(2) == (Values{0, 1, 1, 1}));
-  assert(values(3) == Values{0} && values(4) == (Values{2, 0}) && values(5) == (Values{0, 1, 4}) && values(6) == (Values{5, 0}));
+  assert(values(0) == (Values{42, 11, 12, 13}) && values(1) == (Values{5, 0, 1, 2}) &&
+         values(2) == (Values{0, 1, 1, 1}));
+  assert(values(3) == Values{0} && values(4) == (Values{2, 0}) && values(5) == (Values{0, 1, 4}) &&
+         values(6) == (Values{5, 0}));
   assert(values(7) == (Values{0, 6, 0, 0, 3, 0, 0, 0}));
   assert(values(8) == (Values{6 * 4 + 1, 3 * 4, 3 * 4 + 1, 3 * 4 + 2}));
 }

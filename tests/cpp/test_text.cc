@@ -25,9 +25,17 @@ void test_characters_are_whole() {
 // As bytes.decode("utf-8", "replace") in Python does it.
 void test_bytes_that_are_no_text() {
   const std::string mark = "\xEF\xBF\xBD";
-  for (const auto &[bytes, want] : {std::pair<std::string, std::string>{"\xFF" "a", mark + "a"}, {"\xE2\x82" "a", mark + "a"}, {"\xC0\xAF", mark + mark},
-                                    {"\xED\xA0\x80", mark + mark + mark}, {"\xF4\x90\x80\x80", mark + mark + mark + mark},
-                                    {"\xF0\x9F\x98", mark}, {"\xE2\xE2\x82\xAC", mark + "€"}}) {
+  for (const auto &[bytes, want] : {std::pair<std::string, std::string>{"\xFF"
+                                                                        "a",
+                                                                        mark + "a"},
+                                    {"\xE2\x82"
+                                     "a",
+                                     mark + "a"},
+                                    {"\xC0\xAF", mark + mark},
+                                    {"\xED\xA0\x80", mark + mark + mark},
+                                    {"\xF4\x90\x80\x80", mark + mark + mark + mark},
+                                    {"\xF0\x9F\x98", mark},
+                                    {"\xE2\xE2\x82\xAC", mark + "€"}}) {
     std::string held = bytes;
     assert(take_characters(held, true) == want && held.empty());
   }
