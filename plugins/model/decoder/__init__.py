@@ -10,6 +10,7 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 from core import hookimpl, plugin
+from core.command import ConfigError
 
 from .schema import (
     Attention,
@@ -46,6 +47,14 @@ class Decoder:
     block: Block = field(default_factory=Block)
     head: Head = field(default_factory=Head)
     tensors: Tensors = field(default_factory=Tensors)
+
+    def __post_init__(self):
+        from .config import leaves
+        from .expression import mistakes
+
+        wrong = [f"model.{path}: {m}" for path, value in leaves(self) for m in mistakes(value)]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
 
     @hookimpl
     def conflicts(self, plan):

@@ -120,8 +120,8 @@ def read_config(raw: Mapping[str, Any], description) -> dict[str, Any]:
         if config.get(key) is None:
             try:
                 config[key] = expression.evaluate(value, config)
-            except expression.Missing:
-                config.pop(key, None)
+            except (expression.Missing, expression.ExpressionError):
+                config.pop(key, None)  # told when, and if, it is asked for
     return config
 
 
@@ -152,13 +152,21 @@ def contradictions(config: Mapping[str, Any], description) -> Iterator[str]:
             "one it was made from, and choose quant=…"
         )
     for key, allowed in {**description.matches, **description.expect}.items():
-        value = expression.evaluate(f"={key} or None", config)
+        value = _looked_up(config, key)
         allowed = allowed if isinstance(allowed, list) else [allowed]
         if value is None and (key in description.matches or False in allowed or None in allowed):
             continue
         if value not in allowed:
             listing = ", ".join(map(str, allowed))
             yield f"config.json says {key}: {value!r}; this description covers {listing}"
+
+
+def _looked_up(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a key, or, with dots, of a key in a table; None where there is none."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def unread(raw: Mapping[str, Any], config, description, asked: set[str]) -> Iterator[str]:

@@ -90,7 +90,9 @@ def _stacked(w: Writer, e: Section, t: Section, place: Place, theirs: str, shape
     if "{expert}" not in theirs:
         weight = w.read(place.theirs + theirs + t.expert_suffix, [E, *stored])
     else:
-        names = [place.theirs + theirs.format(expert=i) + t.expert_suffix for i in range(E)]
+        names = [
+            place.theirs + theirs.replace("{expert}", str(i)) + t.expert_suffix for i in range(E)
+        ]
         weight = weights.stack([weights.cast(w.read(n, stored), w.dtype) for n in names])
     return weights.transpose(weight) if e.transposed else weight
 

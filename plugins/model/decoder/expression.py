@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -67,6 +67,18 @@ def names(text: str) -> set[str]:
     return {name for name in found if not any(other.startswith(name + ".") for other in found)}
 
 
+def mistakes(value: Any) -> Iterator[str]:
+    """What is wrong with the expressions in a leaf, before there is anything to evaluate."""
+    if isinstance(value, dict | list):
+        for element in value.values() if isinstance(value, dict) else value:
+            yield from mistakes(element)
+    elif is_expression(value):
+        try:
+            _parsed(value)
+        except ExpressionError as error:
+            yield str(error)
+
+
 def evaluate(value: Any, scope: Mapping[str, Any]) -> Any:
     """`value` itself, or what it says over `scope`; lists and tables element by element.
 
@@ -95,7 +107,8 @@ def _parsed(text: str) -> ast.expr:
     try:
         return ast.parse(text[1:].strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ExpressionError(f"{text}: not an expression ({error})") from error
+        why = getattr(error, "msg", None) or type(error).__name__
+        raise ExpressionError(f"{text}: not an expression ({why})") from error
 
 
 def _value(node: ast.expr, scope: Mapping[str, Any], may_miss: bool = False) -> Any:

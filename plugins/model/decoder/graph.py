@@ -141,7 +141,7 @@ class Decoder:
     def layer(self, x_TD: ir.Value, layer: int) -> ir.Value:
         d, w = self.section(layer), self.w
         t, b, ours = d.tensors, d.block, f"layers.{layer}."
-        place = Place(ours, t.layer.format(layer=layer), self.width, *self.inputs[1:3])
+        place = Place(ours, t.layer.replace("{layer}", str(layer)), self.width, *self.inputs[1:3])
 
         def norm(x: ir.Value, kind: str) -> ir.Value:
             name = getattr(t, kind)

@@ -47,7 +47,9 @@ def rope_tables(
     """
     inverse_R = float(theta) ** -(np.arange(0, dims, 2, dtype=np.float64) / dims)
     factor = 1.0
-    if scaling and scaling_kind(scaling) != "default":
+    if isinstance(scaling, Mapping) and scaling_kind(scaling) == "default":
+        scaling = None
+    if scaling:
         kind, table = _judged(scaling, config, length)
         if kind == "linear":
             inverse_R = inverse_R / table["factor"]
