@@ -17,7 +17,7 @@ import torch
 import transformers
 import yaml
 
-from core.checkpoint import open_checkpoint
+from core.checkpoint import RandomCheckpoint, open_checkpoint
 from core.plan import Plan, _instance
 from plugins.model.decoder import Decoder
 
@@ -52,6 +52,16 @@ def described(settings: dict) -> Decoder:
 
 def preset(name: str) -> Decoder:
     return described(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
+
+
+def tiny(family: str = "llama2", **config) -> tuple[Decoder, RandomCheckpoint]:
+    """A description, and a random checkpoint of its smallest size with some keys changed."""
+    plugin = preset(family)
+    return plugin, RandomCheckpoint({**plugin.sizes["tiny"], **config}, 0)
+
+
+def plan_of(checkpoint, **given) -> Plan:
+    return Plan(checkpoint="random", out=Path("unused"), sizes=checkpoint.config, **given)
 
 
 def textbook(plugin: Decoder, folder: Path | str, **given) -> ir.Model:
