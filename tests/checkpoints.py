@@ -71,7 +71,7 @@ def textbook(plugin: Decoder, folder: Path | str, **given) -> ir.Model:
         checkpoint=str(folder), out=Path("unused"), sizes=checkpoint.config,
         **{"dtype": "float32", **given},
     )  # fmt: skip
-    assert not list(plugin.conflicts(plan))
+    assert not plugin.conflicts(plan)
     return plugin.graph(plan, checkpoint)
 
 

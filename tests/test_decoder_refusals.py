@@ -161,16 +161,16 @@ def test_a_description_that_cannot_be_parsed():
 def test_max_length():
     """Longer than the positions is refused; scaled ones cover more; without any it is asked for."""
     plugin, checkpoint = tiny()
-    assert list(plugin.conflicts(plan_of(checkpoint, max_length=257))) == [
+    assert plugin.conflicts(plan_of(checkpoint, max_length=257)) == [
         "max_length=257: the checkpoint's positions cover 256 tokens (config.json); choose "
         "max_length=256 or less"
     ]
     _, longer = tiny(**scaled("linear", factor=4.0))
-    assert not list(plugin.conflicts(plan_of(longer, max_length=1024)))
-    assert list(plugin.conflicts(plan_of(longer, max_length=1025)))
+    assert not plugin.conflicts(plan_of(longer, max_length=1024))
+    assert plugin.conflicts(plan_of(longer, max_length=1025))
     _, silent = tiny(max_position_embeddings=None)
     assert "say how long a sequence may become with max_length=…" in str(
-        list(plugin.conflicts(plan_of(silent)))
+        plugin.conflicts(plan_of(silent))
     )
     said = refusal(
         {**scaled("longrope", short_factor=[1] * 8, long_factor=[2] * 8),

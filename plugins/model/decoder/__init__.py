@@ -60,7 +60,7 @@ class Decoder:
     def conflicts(self, plan):
         from .limits import conflicts
 
-        return conflicts(self, plan)
+        return list(conflicts(self, plan))
 
     @hookimpl
     def graph(self, plan, checkpoint):
