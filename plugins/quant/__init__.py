@@ -1,0 +1,1 @@
+"""Rewrites that lower the precision of weights and activations."""
