@@ -36,7 +36,7 @@ class Pool:
         self.done[by] = pages * self.groups[0]["page_tokens"]
 
     def step(self, *parts: tuple[int, int], padding: int = 0) -> None:
-        """Each (sequence, tokens) of one step, one after the other; then padding of the null page."""
+        """Each (sequence, tokens) of one step, in order; then padding of the null page."""
         fields = {"ids_T": [], "positions_T": [], "sequences_T": []}
         cells = [[] for _ in self.groups]
         for sequence, tokens in parts:

@@ -15,7 +15,7 @@ from .paged_function import paged_attention
 
 
 class PagedAttention(ir.passes.InPlacePass):
-    """Attention(q, k, v, positions, …) -> PagedAttention(q, k, v, caches, pages, cells, positions, …)
+    """Attention(q, k, v, …)  ->  PagedAttention(q, k, v, caches, pages, cells, …)
 
     It starts from ingot::Attention. The caches become inputs and outputs of the graph, and every
     window a cache group with inputs pages{i}_SM and cells{i}_T.

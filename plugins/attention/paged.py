@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from core import hookimpl, plugin
+from core.command import ConfigError
 
 LARGEST_PAGE = 1024  # tokens
 
@@ -21,7 +22,9 @@ class Paged:
 
     def __post_init__(self):
         if not 1 <= self.page <= LARGEST_PAGE:
-            raise ValueError(f"attention.page={self.page}: it must be from 1 to {LARGEST_PAGE} tokens")
+            raise ConfigError(
+                f"attention.page={self.page}: it must be from 1 to {LARGEST_PAGE} tokens"
+            )
 
     @hookimpl
     def passes(self, plan):

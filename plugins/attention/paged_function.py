@@ -71,7 +71,8 @@ class _Body:
         cells_T1 = self.op("Unsqueeze", self.whole(cells_T), self.integers(1))
         new_k, new_v = self.write(cache_k, k, cells_T1, T), self.write(cache_v, v, cells_T1, T)
         pages_TM = self.op("Gather", pages_SM, sequences)
-        L = self.op("Mul", self.op("Shape", pages_SM, start=1), self.op("Shape", new_k, start=2, end=3))
+        M, W = self.op("Shape", pages_SM, start=1), self.op("Shape", new_k, start=2, end=3)
+        L = self.op("Mul", M, W)
         back_TL = self.back(positions, L)
         seen_TL = self.seen(back_TL)
         keys = self.read(new_k, pages_TM, seen_TL, T)
@@ -113,8 +114,9 @@ class _Body:
 
     def seen(self, back_TL) -> ir.Value:
         window = self.attribute("window")
-        near = self.op("Or", self.op("Equal", window, self.integers(0)), self.op("Less", back_TL, window))
-        return self.op("And", self.op("GreaterOrEqual", back_TL, self.integers(0)), near)
+        zero = self.integers(0)
+        near = self.op("Or", self.op("Equal", window, zero), self.op("Less", back_TL, window))
+        return self.op("And", self.op("GreaterOrEqual", back_TL, zero), near)
 
     def read(self, cache_PGWK, pages_TM, seen_TL, T) -> ir.Value:
         """[T, G, L + 1, K] in float32: what each token sees, zero elsewhere, and zero for the sink.
@@ -134,7 +136,8 @@ class _Body:
         """[T, H, 1, L + 1]: what is added to each score."""
         one, H = self.integers(1), self.attribute("heads")
         row = self.shape(one, H, one)
-        far_T1L = self.op("Unsqueeze", self.op("Neg", self.op("Cast", back_TL, to=ir.DataType.FLOAT)), one)
+        far_TL = self.op("Neg", self.op("Cast", back_TL, to=ir.DataType.FLOAT))
+        far_T1L = self.op("Unsqueeze", far_TL, one)
         slope_THL = self.op("Mul", self.op("Reshape", slopes_H, row), far_T1L)
         seen_T1L = self.op("Unsqueeze", seen_TL, one)
         bias_THL = self.op("Where", seen_T1L, slope_THL, self.number(-np.inf))

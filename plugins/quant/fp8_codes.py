@@ -28,9 +28,8 @@ def quantized(name: str, per_tensor: bool) -> Callable:
         largest_F = _largest(rows_FD)
         if not np.isfinite(largest_F).all():
             raise PlanError(
-                f"{name}: row {int(np.flatnonzero(~np.isfinite(largest_F))[0])} of those read holds "
-                "an infinity or no number, which e4m3 cannot; repair the checkpoint, or keep this "
-                f"weight's precision with quant.skip=[{name}]"
+                f"{name} holds an infinity or what is no number, which has no scale; repair the "
+                f"checkpoint, or keep this weight's precision: add {name} to quant.skip"
             )
         if per_tensor:
             largest_F = np.full_like(largest_F, largest_F.max())

@@ -28,7 +28,7 @@ class Fp8Product(RewriteRuleClassBase):
     """
 
     def __init__(self, skip: NamePatterns, per_tensor: bool, per_token: bool):
-        super().__init__("quant.fp8")
+        super().__init__()
         self.skip, self.per_tensor, self.per_token = skip, per_tensor, per_token
 
     def pattern(self, op, x_TD, w_FD):
@@ -90,9 +90,7 @@ def _quantized_tokens(op, x_TD: ir.Value) -> ir.Value:
     _named(over_T, x_TD, "over", "T")
     scale_T = op.Max(over_T, _shared(op, x_TD, "fp8.smallest_scale", np.array(SMALLEST_SCALE)))
     _named(scale_T, x_TD, "scale", "T")
-    codes_TD = op.QuantizeLinear(
-        x_TD, scale_T, axis=0, output_dtype=CODES, precision=FLOAT, saturate=1
-    )
+    codes_TD = op.QuantizeLinear(x_TD, scale_T, axis=0, output_dtype=CODES)  # it saturates
     _named(codes_TD, x_TD, "codes")
     rounded_TD = op.DequantizeLinear(codes_TD, scale_T, axis=0, output_dtype=x_TD.dtype)
     return _named(rounded_TD, x_TD, "rounded")

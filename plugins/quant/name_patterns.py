@@ -57,9 +57,9 @@ class PatternsMatch(ir.passes.InPlacePass):
         experts = [node for node in model.graph if node.op_type.startswith("Experts")]
         if experts:
             raise PlanError(
-                f"quantization was asked for, but {experts[0].outputs[0].name} "
-                f"({experts[0].op_type}) and {len(experts) - 1} more hold their weights in experts, "
-                "which it does not reach; choose quant=none"
+                f"quantization was asked for, but {experts[0].outputs[0].name} and "
+                f"{len(experts) - 1} more are {experts[0].op_type}, whose weights it does not "
+                "reach; choose quant=none"
             )
         names = [weight.name for node in model.graph for weight in _weights(node)]
         if sentences := self.patterns.strangers(names):
