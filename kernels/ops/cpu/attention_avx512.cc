@@ -1,0 +1,10 @@
+#include "ops/cpu/attention.h"
+
+#include "ops/cpu/avx512_lanes.h"
+#include "ops/cpu/attention_units.h"
+
+namespace ingot {
+
+AttentionKernel attention_avx512() { return attend_units<Avx512Lanes>; }
+
+}  // namespace ingot

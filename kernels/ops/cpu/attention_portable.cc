@@ -1,0 +1,10 @@
+#include "ops/cpu/attention.h"
+
+#include "ops/cpu/portable_lanes.h"
+#include "ops/cpu/attention_units.h"
+
+namespace ingot {
+
+AttentionKernel attention_portable() { return attend_units<PortableLanes>; }
+
+}  // namespace ingot
