@@ -29,6 +29,8 @@ struct AttentionTile {
   alignas(64) float factor[attention_rows];  // what the sums so far are multiplied with
   alignas(64) float weights[attention_rows][attention_block];
   alignas(64) float total[attention_rows][L::width];
+  const unsigned char *ahead[attention_block];
+  int64_t next, planned;  // of ahead
   alignas(64) float q[attention_rows * padded_head];
   alignas(64) float sums[attention_rows * padded_head];
   alignas(64) float block[attention_block * padded_head];  // keys, then values
@@ -39,6 +41,9 @@ struct AttentionTile {
 
  private:
   void read_block(const void *cache_PGWK, int64_t start, int64_t from, int64_t to);
+  const unsigned char *cell(const void *cache_PGWK, int64_t position) const;
+  void plan_fetch(const void *cache_PGWK, int64_t from, int64_t to);
+  void fetch(int64_t count);
   bool alike(int64_t r) const;
   void score_block();
   template <int tokens>
@@ -94,10 +99,38 @@ void AttentionTile<L>::attend() {
       end[r] = (last[r] < high ? last[r] + 1 : high) - start;
     }
     read_block(a.cache_k_PGWK, start, low, high);
+    plan_fetch(a.cache_v_PGWK, low, high);
     score_block();
     weigh_block(start);
     read_block(a.cache_v_PGWK, start, low, high);
+    plan_fetch(a.cache_k_PGWK, high, high + attention_block <= to ? high + attention_block : to + 1);
     sum_block();
+  }
+}
+
+template <class L>
+const unsigned char *AttentionTile<L>::cell(const void *cache_PGWK, int64_t position) const {
+  const int64_t index = (pages_M[position / a.W] * a.G + group) * a.W + position % a.W;
+  return static_cast<const unsigned char *>(cache_PGWK) + index * a.K * element_bytes(a.dtype);
+}
+
+// Positions from … to-1 are what is read next. They are fetched little by little meanwhile: all at once would find no buffers free.
+template <class L>
+void AttentionTile<L>::plan_fetch(const void *cache_PGWK, int64_t from, int64_t to) {
+  const int64_t row_bytes = a.K * element_bytes(a.dtype);
+  next = planned = 0;
+  while (from + planned < to) {
+    const int64_t p = from + planned, left = a.W - p % a.W, run = left < to - p ? left : to - p;
+    const unsigned char *row = cell(cache_PGWK, p);
+    for (int64_t i = 0; i < run; ++i) ahead[planned++] = row + i * row_bytes;
+  }
+}
+
+template <class L>
+void AttentionTile<L>::fetch(int64_t count) {
+  const int64_t bytes = a.K * element_bytes(a.dtype);
+  for (const int64_t end = next + count < planned ? next + count : planned; next < end; ++next) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(ahead[next] + i, 0, 2);
   }
 }
 
@@ -108,8 +141,7 @@ void AttentionTile<L>::read_block(const void *cache_PGWK, int64_t start, int64_t
   for (int64_t p = from, run; p < to; p += run) {
     const int64_t left = a.W - p % a.W;
     run = left < to - p ? left : to - p;
-    const int64_t cell = (pages_M[p / a.W] * a.G + group) * a.W + p % a.W;
-    const auto *source = static_cast<const unsigned char *>(cache_PGWK) + cell * row_bytes;
+    const unsigned char *source = cell(cache_PGWK, p);
     float *target = block + (p - start) * stride;
     if (stride == a.K) {
       convert_from<L, INGOT_F32>(source, a.dtype, target, run * a.K);
@@ -150,6 +182,7 @@ void AttentionTile<L>::score_rows(int64_t r) {
   using Dot = FloatDot<L, INGOT_F32>;
   const auto *x = reinterpret_cast<const unsigned char *>(q + r * stride);
   for (int64_t j = begin[r]; j < end[r];) {
+    fetch(4);
     const TilePlace at{x, reinterpret_cast<const unsigned char *>(block + j * stride), stride * 4, stride * 4};
     if (j + 4 <= end[r]) {
       TileSums<Dot, tokens, 4> dots = {};
@@ -244,12 +277,16 @@ void AttentionTile<L>::sum_columns(int64_t r, int64_t column) {
     const auto scale = L::set(factor[r + m]);
     for (int v = 0; v < vectors; ++v) y[m][v] = L::mul(L::load(sums + (r + m) * stride + column + v * L::width), scale);
   }
-  for (int64_t j = begin[r]; j < end[r]; ++j) {
-    typename L::Vector value[vectors];
-    for (int v = 0; v < vectors; ++v) value[v] = L::load(block + j * stride + column + v * L::width);
-    for (int m = 0; m < tokens; ++m) {
-      const auto weight = L::set(weights[r + m][j]);
-      for (int v = 0; v < vectors; ++v) y[m][v] = L::fma(weight, value[v], y[m][v]);
+  for (int64_t j = begin[r]; j < end[r];) {
+    const int64_t stop = j + 8 < end[r] ? j + 8 : end[r];
+    fetch(8);
+    for (; j < stop; ++j) {
+      typename L::Vector value[vectors];
+      for (int v = 0; v < vectors; ++v) value[v] = L::load(block + j * stride + column + v * L::width);
+      for (int m = 0; m < tokens; ++m) {
+        const auto weight = L::set(weights[r + m][j]);
+        for (int v = 0; v < vectors; ++v) y[m][v] = L::fma(weight, value[v], y[m][v]);
+      }
     }
   }
   for (int m = 0; m < tokens; ++m) {
