@@ -14,4 +14,13 @@ CpuFeatures cpu_features() {
   return features;
 }
 
+bool cpu_has(Instructions instructions) {
+  const CpuFeatures features = cpu_features();
+  switch (instructions) {
+    case Instructions::avx512: return features.avx512;
+    case Instructions::avx2: return features.avx2;
+    default: return true;
+  }
+}
+
 }  // namespace ingot

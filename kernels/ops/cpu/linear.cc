@@ -13,8 +13,6 @@
 namespace ingot {
 namespace {
 
-enum class Instructions { portable, avx2, avx512 };
-
 int64_t bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16 || dtype == INGOT_BF16 ? 2 : 1; }
 bool is_float(int32_t dtype) { return dtype == INGOT_F32 || dtype == INGOT_F16 || dtype == INGOT_BF16; }
 bool is_code(int32_t dtype) { return dtype == INGOT_F8E4M3 || dtype == INGOT_I8; }
@@ -39,12 +37,6 @@ ProductKernel product_kernel(int32_t x_dtype) {
   return product_portable();
 }
 
-template <Instructions set>
-bool cpu_has() {
-  const CpuFeatures features = cpu_features();
-  return set == Instructions::avx512 ? features.avx512 : set == Instructions::avx2 ? features.avx2 : true;
-}
-
 int refuse(char *why, size_t n, const char *reason) {
   snprintf(why, n, "%s", reason);
   return 0;
@@ -52,7 +44,7 @@ int refuse(char *why, size_t n, const char *reason) {
 
 template <Instructions set>
 int supports_linear(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  if (!cpu_has<set>()) return refuse(why, n, "this CPU does not have the instructions");
+  if (!cpu_has(set)) return refuse(why, n, "this CPU does not have the instructions");
   const int32_t x = input_dtype(node, ctx->host, 0), weight = input_dtype(node, ctx->host, 1);
   const int32_t bias = ctx->host->input_count(node) > 2 ? input_dtype(node, ctx->host, 2) : 0;
   if (!is_float(x) || x != weight) return refuse(why, n, "x and weight must both be f32, f16 or bf16");
@@ -62,7 +54,7 @@ int supports_linear(const IngotNode *node, const IngotCtx *ctx, char *why, size_
 
 template <Instructions set>
 int supports_scaled_linear(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  if (!cpu_has<set>()) return refuse(why, n, "this CPU does not have the instructions");
+  if (!cpu_has(set)) return refuse(why, n, "this CPU does not have the instructions");
   const int32_t x = input_dtype(node, ctx->host, 0), weight = input_dtype(node, ctx->host, 2);
   const int32_t bias = ctx->host->input_count(node) > 4 ? input_dtype(node, ctx->host, 4) : 0;
   if (!is_float(x) && !is_code(x)) return refuse(why, n, "x must be f32, f16, bf16, f8e4m3 or i8");

@@ -14,8 +14,6 @@ namespace {
 
 enum Input { q_TX, k_TY, v_TY, cache_k, cache_v, pages_SM, cells_T, positions_T, sequences_T, slopes_H, sinks_H };
 
-enum class Instructions { portable, avx2, avx512 };
-
 template <Instructions set>
 AttentionKernel attention_kernel() {
 #if defined(__x86_64__)
@@ -26,19 +24,13 @@ AttentionKernel attention_kernel() {
 }
 
 template <Instructions set>
-bool cpu_has() {
-  const CpuFeatures features = cpu_features();
-  return set == Instructions::avx512 ? features.avx512 : set == Instructions::avx2 ? features.avx2 : true;
-}
-
-template <Instructions set>
 int supports(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
   IngotTensor q{}, cache{}, other{};
   ctx->host->input(node, q_TX, &q);
   ctx->host->input(node, cache_k, &cache);
   const int64_t heads = ctx->host->attr_int(node, "heads"), groups = ctx->host->attr_int(node, "groups");
   const char *reason = nullptr;
-  if (!cpu_has<set>()) reason = "this CPU does not have the instructions";
+  if (!cpu_has(set)) reason = "this CPU does not have the instructions";
   if (q.dtype != INGOT_F32 && q.dtype != INGOT_F16 && q.dtype != INGOT_BF16) reason = "q must be f32, f16 or bf16";
   for (const Input i : {k_TY, v_TY, cache_k, cache_v}) {
     ctx->host->input(node, i, &other);
