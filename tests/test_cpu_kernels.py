@@ -6,8 +6,8 @@ from cpu_kernels import BF16, F8, F16, F32, I8, KERNELS, ROUNDING, numbers, requ
 
 from core import native
 
-# What a float32 sum may add to the one rounding at the end, as a part of the sum of magnitudes. Most
-# seen over the shapes below: 5e-8 for avx512, 8e-8 for avx2, 1.6e-7 for portable.
+# What a float32 sum may add to the one rounding at the end, as a part of the sum of magnitudes.
+# Most seen over the shapes below: 5e-8 for avx512, 8e-8 for avx2, 1.6e-7 for portable.
 SUMMATION = 5e-7
 
 
@@ -107,16 +107,8 @@ def test_results_round_to_nearest_even(kernel, dtype):
         np.testing.assert_array_equal(y_TF[0].astype(F32), scale_F.astype(dtype).astype(F32))
 
 
-CASES = [
-    (F32, F32),
-    (F16, F16),
-    (BF16, BF16),
-    (BF16, F8),
-    (BF16, I8),
-    (F16, F8),
-    (F8, F8),
-    (I8, I8),
-]
+LINEAR = [(F32, F32), (F16, F16), (BF16, BF16)]
+SCALED_LINEAR = [(BF16, F8), (BF16, I8), (F16, F8), (F8, F8), (I8, I8)]
 
 
 @pytest.mark.parametrize("D", [50, 1111, 4160])
