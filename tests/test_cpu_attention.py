@@ -137,7 +137,7 @@ def step(name, option, dtype):
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", STEPS)
 def test_attention_is_the_weighted_mean(kernel, name, option, dtype):
-    """PagedAttention equals softmax attention in float64 up to one rounding and 1e-6; seen: 2e-7."""
+    """It equals softmax attention in float64 up to one rounding and 1e-6 (2e-7 seen)."""
     world = step(name, option, dtype)
     y, _, _ = world.run(kernel)
     exact, size = world.exact()

@@ -9,7 +9,7 @@ namespace {
 // state_: bits 0 … 15 workers in the job, bit 16 whether it is open, above that its number.
 constexpr uint64_t joined_mask = 0xffff, open_bit = 1 << 16, one_job = 1 << 17;
 constexpr int max_threads = 1024;
-constexpr int parts_per_thread = 4;  // so that a thread that started late or was interrupted does not hold up the others
+constexpr int parts_per_thread = 4;  // so that a thread that starts late or is interrupted holds nobody up
 constexpr auto spin_time = std::chrono::microseconds(50);
 
 uint64_t number_of(uint64_t state) { return state / one_job; }
@@ -71,8 +71,8 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, void (*body)(void *, int
   busy_.store(false, std::memory_order_release);
 }
 
-// Opens the job. A worker that is about to sleep has counted itself in sleepers_ before it looked at state_ for the last time, so
-// either it sees the job or it is seen here.
+// Opens the job. A worker that is about to sleep has counted itself in sleepers_ before it looked at state_ for the
+// last time, so either it sees the job or it is seen here.
 void ThreadPool::publish() {
   state_.store((number_of(state_.load(std::memory_order_relaxed)) + 1) * one_job + open_bit);
   if (sleepers_.load() == 0) return;

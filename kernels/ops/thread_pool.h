@@ -19,9 +19,9 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(arg, begin, end) over disjoint parts that cover 0 … n-1, each of at least `grain` but for the last, and returns when
-  // all are done. Which thread takes which part is not defined. A call from inside a body, or while another thread's call runs,
-  // is done by its caller alone. The body must not throw.
+  // Calls body(arg, begin, end) over disjoint parts that cover 0 … n-1, each of at least `grain` but for the last,
+  // and returns when all are done. Which thread takes which part is not defined. A call from inside a body, or
+  // while another thread's call runs, is done by its caller alone. The body must not throw.
   void parallel_for(int64_t n, int64_t grain, void (*body)(void *, int64_t, int64_t), void *arg);
 
  private:

@@ -1,8 +1,9 @@
 // Attention of a step's tokens over the paged cache, as PagedAttention asks it of an instruction set.
 //
-// A token's keys are taken in blocks that begin at multiples of 32 positions, with a running maximum and sum (Milakov, Gimelshein,
-// "Online normalizer calculation for softmax", arXiv:1805.02867). What a token and head do with a block depends on nothing else, so
-// the result is the same, bit for bit, whatever stands in the step beside it and however the tokens came into the cache.
+// A token's keys are taken in blocks that begin at multiples of 32 positions, with a running maximum and sum
+// (Milakov, Gimelshein, "Online normalizer calculation for softmax", arXiv:1805.02867). What a token and head do with
+// a block depends on nothing else, so the result is the same, bit for bit, whatever stands in the step beside it and
+// however the tokens came into the cache.
 #pragma once
 #include <cstdint>
 

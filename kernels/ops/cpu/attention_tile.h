@@ -15,7 +15,11 @@ struct AttentionTile {
 
   // Leaves the arrays as they are: there is more of them than some tiles take time.
   AttentionTile(const Attention &attention, const int32_t *pages, int64_t group_of_all, int64_t row_count)
-      : a(attention), pages_M(pages), group(group_of_all), rows(row_count), stride((a.K + L::width - 1) / L::width * L::width) {}
+      : a(attention),
+        pages_M(pages),
+        group(group_of_all),
+        rows(row_count),
+        stride((a.K + L::width - 1) / L::width * L::width) {}
 
   const Attention &a;
   const int32_t *pages_M;
@@ -93,7 +97,8 @@ void AttentionTile<L>::attend() {
     to = last[r] > to ? last[r] : to;
   }
   for (int64_t start = from / attention_block * attention_block; start <= to; start += attention_block) {
-    const int64_t low = start < from ? from : start, high = start + attention_block <= to ? start + attention_block : to + 1;
+    const int64_t low = start < from ? from : start;
+    const int64_t high = start + attention_block <= to ? start + attention_block : to + 1;
     for (int64_t r = 0; r < rows; ++r) {
       begin[r] = (first[r] > start ? first[r] : start) - start;
       end[r] = (last[r] < high ? last[r] + 1 : high) - start;
@@ -114,7 +119,8 @@ const unsigned char *AttentionTile<L>::cell(const void *cache_PGWK, int64_t posi
   return static_cast<const unsigned char *>(cache_PGWK) + index * a.K * element_bytes(a.dtype);
 }
 
-// Positions from … to-1 are what is read next. They are fetched little by little meanwhile: all at once would find no buffers free.
+// Positions from … to-1 are what is read next. They are fetched little by little meanwhile: all at once would find no
+// buffers free.
 template <class L>
 void AttentionTile<L>::plan_fetch(const void *cache_PGWK, int64_t from, int64_t to) {
   const int64_t row_bytes = a.K * element_bytes(a.dtype);

@@ -20,8 +20,9 @@ void attend_units(const Attention &a, int64_t begin, int64_t end) {
   const int64_t heads = a.H / a.G, most = heads < attention_rows ? attention_rows / heads : 1;
   for (int64_t unit = begin, tokens; unit < end; unit += tokens) {
     const int64_t group = unit / a.T, t = unit % a.T;
+    const int64_t left = a.T - t < end - unit ? a.T - t : end - unit;
     tokens = 1;
-    while (tokens < most && unit + tokens < end && t + tokens < a.T && a.sequences_T[t + tokens] == a.sequences_T[t]) ++tokens;
+    while (tokens < most && tokens < left && a.sequences_T[t + tokens] == a.sequences_T[t]) ++tokens;
     for (int64_t h = 0; h < heads; h += attention_rows) {
       attend_tile<L>(a, group, t, tokens, group * heads + h, heads - h < attention_rows ? heads - h : attention_rows);
     }

@@ -83,14 +83,16 @@ struct Avx2Lanes {
   static Vector from_f8e4m3(__m256i code) {
     const __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(code, _mm256_set1_epi32(0x7f)), 20);
     const __m256 value = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), set(0x1p120f));
-    const __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x07f00000)), _mm256_set1_epi32(0x7fc00000));
+    const __m256i is_nan = _mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x07f00000));
+    const __m256i nan = _mm256_and_si256(is_nan, _mm256_set1_epi32(0x7fc00000));
     return with_sign(_mm256_or_ps(value, _mm256_castsi256_ps(nan)), _mm256_castsi256_ps(code));
   }
   static __m256i to_bf16(Vector x) {
     const __m256i u = _mm256_castps_si256(x), high = _mm256_srli_epi32(u, 16);
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
     const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd), 16);
+    const __m256i half = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), odd);
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, half), 16);
     return _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
   }
 };

@@ -1,7 +1,8 @@
 // Sixteen floats at a time. Included only by files that are compiled for AVX-512 F, BW, VL, DQ.
 #pragma once
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-// GCC 12 takes the undefined operands inside its own intrinsics for ours: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105593
+// GCC 12 takes the undefined operands inside its own intrinsics for ours:
+// https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105593
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
@@ -87,12 +88,14 @@ struct Avx512Lanes {
     const __m512i magnitude = _mm512_slli_epi32(_mm512_and_si512(code, _mm512_set1_epi32(0x7f)), 20);
     const __m512 value = _mm512_mul_ps(_mm512_castsi512_ps(magnitude), set(0x1p120f));
     const __mmask16 nan = _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x07f00000));
-    return with_sign(_mm512_mask_mov_ps(value, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000))), _mm512_castsi512_ps(code));
+    const __m512 quiet_nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
+    return with_sign(_mm512_mask_mov_ps(value, nan, quiet_nan), _mm512_castsi512_ps(code));
   }
   static __m512i to_bf16(Vector x) {
     const __m512i u = _mm512_castps_si512(x), high = _mm512_srli_epi32(u, 16);
     const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd), 16);
+    const __m512i half = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), odd);
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, half), 16);
     return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), high, _mm512_set1_epi32(0x40));
   }
 };

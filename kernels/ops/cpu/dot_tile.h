@@ -37,7 +37,8 @@ template <class Dot, int tokens, int rows>
 using TileSums = typename Dot::Lanes::Vector[tokens][rows];
 
 template <class Dot, int tokens, int rows, bool part>
-inline __attribute__((always_inline)) void tile_step(TileSums<Dot, tokens, rows> &sums, const TilePlace &at, int64_t d, int64_t count) {
+inline __attribute__((always_inline)) void tile_step(TileSums<Dot, tokens, rows> &sums, const TilePlace &at, int64_t d,
+                                                     int64_t count) {
   typename Dot::X x[tokens];
   for (int m = 0; m < tokens; ++m) {
     const unsigned char *p = at.x + m * at.x_stride + d * Dot::x_bytes;
@@ -50,9 +51,11 @@ inline __attribute__((always_inline)) void tile_step(TileSums<Dot, tokens, rows>
   }
 }
 
-// Adds elements 0 … D-1 to the sums. ahead: bytes from a row's element to the one that is fetched into the cache meanwhile; 0: none.
+// Adds elements 0 … D-1 to the sums. ahead: bytes from a row's element to the one that is fetched into the cache
+// meanwhile; 0: none.
 template <class Dot, int tokens, int rows>
-inline __attribute__((always_inline)) void walk(TileSums<Dot, tokens, rows> &sums, const TilePlace &at, int64_t D, int64_t ahead) {
+inline __attribute__((always_inline)) void walk(TileSums<Dot, tokens, rows> &sums, const TilePlace &at, int64_t D,
+                                                int64_t ahead) {
   constexpr int64_t line = 64, step = Dot::step;
   // One fetch a cache line, so several steps where a step is shorter.
   constexpr int64_t steps = step * Dot::row_bytes >= line ? 1 : line / (step * Dot::row_bytes);
@@ -69,7 +72,8 @@ inline __attribute__((always_inline)) void walk(TileSums<Dot, tokens, rows> &sum
 
 // Sums up: out[m * stride + n].
 template <class Dot, int tokens, int rows>
-inline __attribute__((always_inline)) void sum_tile(const TileSums<Dot, tokens, rows> &sums, float *out, int64_t stride) {
+inline __attribute__((always_inline)) void sum_tile(const TileSums<Dot, tokens, rows> &sums, float *out,
+                                                    int64_t stride) {
   using L = typename Dot::Lanes;
   for (int m = 0; m < tokens; ++m) {
     if constexpr (rows == 1) {

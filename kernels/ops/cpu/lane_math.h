@@ -1,5 +1,6 @@
-// What can be said once for all instruction sets, over a type `Lanes` (portable_lanes.h lists what it offers). Lanes lives in an
-// anonymous namespace, so every instance made here is private to its file and to the flags that file is compiled with.
+// What can be said once for all instruction sets, over a type `Lanes` (portable_lanes.h lists what it offers). Lanes
+// lives in an anonymous namespace, so every instance made here is private to its file and to the flags that file is
+// compiled with.
 #pragma once
 #include <cstdint>
 
@@ -50,8 +51,8 @@ inline void convert_from(const void *from, int32_t dtype, void *to, int64_t coun
   }
 }
 
-// e^x for x <= 0, within 2 units in the last place; 0 below -87.7. Cody and Waite's reduction; the coefficients are those of the
-// Taylor series, which suffice for |r| <= ln(2)/2.
+// e^x for x <= 0, within 2 units in the last place; 0 below -87.7. Cody and Waite's reduction; the coefficients are
+// those of the Taylor series, which suffice for |r| <= ln(2)/2.
 template <class Lanes>
 inline typename Lanes::Vector exponential(typename Lanes::Vector x) {
   using L = Lanes;

@@ -1,4 +1,5 @@
-// Linear and ScaledLinear on the CPU: which instruction set serves a node, and how its rows are shared between threads.
+// Linear and ScaledLinear on the CPU: which instruction set serves a node, and how its rows are shared between
+// threads.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -109,14 +110,17 @@ void panel_part(void *arg, int64_t begin, int64_t end) {
     for (;;) {
       const int64_t first = work.next_block.fetch_add(1, std::memory_order_relaxed) * work.block;
       if (first >= work.product.F) break;
-      work.kernel.rows(work.product, first, std::min(first + work.block, work.product.F), work.panels + i * work.panel_size);
+      const int64_t last = std::min(first + work.block, work.product.F);
+      work.kernel.rows(work.product, first, last, work.panels + i * work.panel_size);
     }
   }
 }
 
-// About how long a row takes, in nanoseconds: its bytes come from the cache at best, and each token costs its products.
+// About how long a row takes, in nanoseconds: its bytes come from the cache at best, and each token costs its
+// products.
 double row_time(const Product &p) {
-  return static_cast<double>(p.D) * (0.02 * static_cast<double>(bytes_of(p.weight_dtype)) + 0.01 * static_cast<double>(p.T));
+  const auto bytes = static_cast<double>(bytes_of(p.weight_dtype)), tokens = static_cast<double>(p.T);
+  return static_cast<double>(p.D) * (0.02 * bytes + 0.01 * tokens);
 }
 
 constexpr double part_time = 3000;  // nanoseconds: less is not worth handing to another thread
@@ -135,7 +139,8 @@ bool wants_panels(const ProductKernel &kernel, int32_t weight_dtype, int64_t T) 
 template <Instructions set, int32_t weight_input>
 size_t workspace_of(const IngotNode *node, const int64_t *dims) {
   const int64_t T = dims[0], D = dims[1];
-  const int32_t x_dtype = input_dtype(node, host_services(), 0), weight_dtype = input_dtype(node, host_services(), weight_input);
+  const int32_t x_dtype = input_dtype(node, host_services(), 0);
+  const int32_t weight_dtype = input_dtype(node, host_services(), weight_input);
   const ProductKernel kernel = product_kernel<set>(x_dtype);
   const int64_t threads = std::max(1u, std::thread::hardware_concurrency());
   const int64_t panels = wants_panels(kernel, weight_dtype, T) ? threads * panels_size(kernel, D) : 0;
@@ -149,10 +154,11 @@ int run(const LinearState &state, Product product, int32_t x_dtype, IngotCtx *ct
   const int64_t for_x = x_bytes(kernel, x_dtype, product.T, product.D), size = panels_size(kernel, product.D);
   const auto available = static_cast<int64_t>(scratch ? ctx->workspace_bytes : 0);
   if (available < for_x) {
-    return ctx->host->error(ctx, "a linear op needs %lld bytes of workspace and got %lld", static_cast<long long>(for_x),
-                            static_cast<long long>(available));
+    return ctx->host->error(ctx, "a linear op needs %lld bytes of workspace and got %lld",
+                            static_cast<long long>(for_x), static_cast<long long>(available));
   }
-  Work work{product, kernel, product.x_TD, x_dtype, scratch + for_x, size, block_rows(product.D, bytes_of(kernel.x_dtype))};
+  const int64_t block = block_rows(product.D, bytes_of(kernel.x_dtype));
+  Work work{product, kernel, product.x_TD, x_dtype, scratch + for_x, size, block};
   if (for_x) {
     work.product.x_TD = scratch;
     ctx->host->parallel_for(ctx, product.T, 65536 / (product.D + 1) + 1, convert_part, &work);

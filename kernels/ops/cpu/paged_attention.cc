@@ -1,4 +1,5 @@
-// PagedAttention on the CPU: checks the step's fields, writes k and v into their cells, then shares tokens and heads between threads.
+// PagedAttention on the CPU: checks the step's fields, writes k and v into their cells, then shares tokens and heads
+// between threads.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -106,10 +107,12 @@ int check_fields(const Attention &a, const IngotCall *call, IngotCtx *ctx) {
   for (int64_t t = 0; t < a.T; ++t) {
     const int64_t sequence = a.sequences_T[t], position = a.positions_T[t];
     if (sequence < 0 || sequence >= S || position < 0 || position >= a.M * a.W || cells[t] < 0 || cells[t] >= P * a.W) {
-      return ctx->host->error(ctx, "token %lld: sequence %lld, position %lld, cell %d do not fit %lld sequences of %lld pages of %lld "
-                              "tokens and a cache of %lld pages", static_cast<long long>(t), static_cast<long long>(sequence),
-                              static_cast<long long>(position), cells[t], static_cast<long long>(S), static_cast<long long>(a.M),
-                              static_cast<long long>(a.W), static_cast<long long>(P));
+      return ctx->host->error(ctx,
+                              "token %lld: sequence %lld, position %lld, cell %d do not fit %lld sequences of %lld "
+                              "pages of %lld tokens and a cache of %lld pages",
+                              static_cast<long long>(t), static_cast<long long>(sequence),
+                              static_cast<long long>(position), cells[t], static_cast<long long>(S),
+                              static_cast<long long>(a.M), static_cast<long long>(a.W), static_cast<long long>(P));
     }
     // The token before, if it is the sequence's own and not after this one, has had its pages looked at.
     const bool next = t > 0 && a.sequences_T[t - 1] == sequence && a.positions_T[t - 1] <= position;

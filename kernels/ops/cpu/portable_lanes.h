@@ -1,4 +1,5 @@
-// Four floats at a time in the compilers' vector extension: SSE2 and NEON alike. Included by the *_portable.cc files only.
+// Four floats at a time in the compilers' vector extension: SSE2 and NEON alike. Included by the *_portable.cc files
+// only.
 #pragma once
 #include <cstdint>
 
@@ -45,7 +46,9 @@ struct PortableLanes {
   // The larger of each; b where one is NaN.
   static Vector max(Vector a, Vector b) { return select(a > b, a, b); }
   static Vector magnitude(Vector a) { return reinterpret_cast<Vector>(bits(a) & 0x7fffffffu); }
-  static Vector with_sign(Vector a, Vector sign) { return reinterpret_cast<Vector>(bits(a) | (bits(sign) & 0x80000000u)); }
+  static Vector with_sign(Vector a, Vector sign) {
+    return reinterpret_cast<Vector>(bits(a) | (bits(sign) & 0x80000000u));
+  }
 
   // To the nearest integer, for |x| < 2^22.
   static Vector round(Vector x) {
@@ -118,8 +121,8 @@ struct PortableLanes {
     return reinterpret_cast<Vector>((bits(a) & mask) | (bits(b) & ~mask));
   }
 
-  // A smaller format's exponent and mantissa stand where a float's do; a product with a power of two puts the exponent right,
-  // subnormal numbers included.
+  // A smaller format's exponent and mantissa stand where a float's do; a product with a power of two puts the
+  // exponent right, subnormal numbers included.
   static Vector from_f16(Words h) {
     const Words magnitude = (h & 0x7fffu) << 13;
     const Vector value = reinterpret_cast<Vector>(magnitude) * set(0x1p112f);

@@ -1,7 +1,8 @@
 // y_TF = x_TD weight_FD^T, scaled, with bias: what Linear and ScaledLinear ask of an instruction set.
 //
-// Every output owns one vector of partial sums that walks along D in order and is summed up by one fixed tree. Tiles of tokens and
-// rows share loads and nothing else, so a token's result is the same, bit for bit, whatever stands beside it.
+// Every output owns one vector of partial sums that walks along D in order and is summed up by one fixed tree. Tiles
+// of tokens and rows share loads and nothing else, so a token's result is the same, bit for bit, whatever stands
+// beside it.
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,6 @@
-// Products of bf16 pairs (vdpbf16ps). fp8 and int8 codes become bf16 exactly: 64 codes by two tables of 128 bytes (vpermi2b), one
-// for the high and one for the low byte of a magnitude. The tables hold normal numbers only, as vdpbf16ps takes subnormal ones for 0.
+// Products of bf16 pairs (vdpbf16ps). fp8 and int8 codes become bf16 exactly: 64 codes by two tables of 128 bytes
+// (vpermi2b), one for the high and one for the low byte of a magnitude. The tables hold normal numbers only, as
+// vdpbf16ps takes subnormal ones for 0.
 #include "ops/cpu/avx512_lanes.h"
 #include "ops/cpu/product.h"
 #include "ops/cpu/product_rows.h"
@@ -62,7 +63,9 @@ inline __attribute__((always_inline)) Bf16Pair decode(__m512i codes) {
   __m512i high = _mm512_permutex2var_epi8(_mm512_load_si512(t.high), magnitude, _mm512_load_si512(t.high + 64));
   high = _mm512_ternarylogic_epi64(high, codes, sign_bit, 0xf8);  // high | (codes & sign_bit)
   // -128 has no magnitude of seven bits; its low byte is 0, as that of 0 is.
-  if constexpr (dtype == INGOT_I8) high = _mm512_mask_mov_epi8(high, _mm512_cmpeq_epi8_mask(codes, sign_bit), _mm512_set1_epi8(-61));
+  if constexpr (dtype == INGOT_I8) {
+    high = _mm512_mask_mov_epi8(high, _mm512_cmpeq_epi8_mask(codes, sign_bit), _mm512_set1_epi8(-61));
+  }
   return {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
 }
 

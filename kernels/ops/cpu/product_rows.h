@@ -1,4 +1,5 @@
-// The loops of Product over blocks of rows, tiles of tokens and pieces of D, for any instruction set (`Dot`: dot_tile.h).
+// The loops of Product over blocks of rows, tiles of tokens and pieces of D, for any instruction set (`Dot`:
+// dot_tile.h).
 #pragma once
 #include <cstdint>
 
@@ -27,7 +28,8 @@ inline void finish_outputs(const Product &p, int64_t t, const RowBlock &rows, co
     const int64_t f = rows.first + i, count = rows.count - i < width ? rows.count - i : width;
     typename L::Vector value = L::load(sums + i);
     if (p.x_scale_T) value = L::mul(value, L::set(p.x_scale_T[t]));
-    if (p.scale) value = L::mul(value, p.scale_per_row ? read_some<L, INGOT_F32>(p.scale + f, count) : L::set(*p.scale));
+    if (p.scale && p.scale_per_row) value = L::mul(value, read_some<L, INGOT_F32>(p.scale + f, count));
+    if (p.scale && !p.scale_per_row) value = L::mul(value, L::set(*p.scale));
     if (bias) {
       alignas(64) float floats[width] = {};
       convert_from<L, INGOT_F32>(bias + f * bias_bytes, p.bias_dtype, floats, count);
@@ -77,13 +79,15 @@ inline XPiece x_piece(const Product &p, int64_t t, int64_t d) {
   return {static_cast<const unsigned char *>(p.x_TD) + (t * p.D + d) * Dot::x_bytes, p.D * Dot::x_bytes};
 }
 
-// Rows whose distance is a large power of two fall into the same few lines of the first-level cache; their copies do not.
+// Rows whose distance is a large power of two fall into the same few lines of the first-level cache; their copies do
+// not.
 constexpr int64_t copy_stride = piece_bytes + 64;
 
 template <class Dot, int tokens>
 inline XPiece copy_piece(const Product &p, int64_t t, int64_t d, int64_t count, unsigned char *copy) {
   const XPiece x = x_piece<Dot>(p, t, d);
-  for (int m = 0; m < tokens; ++m) __builtin_memcpy(copy + m * copy_stride, x.data + m * x.stride, static_cast<size_t>(count * Dot::x_bytes));
+  const auto bytes = static_cast<size_t>(count * Dot::x_bytes);
+  for (int m = 0; m < tokens; ++m) __builtin_memcpy(copy + m * copy_stride, x.data + m * x.stride, bytes);
   return {copy, copy_stride};
 }
 
@@ -136,7 +140,8 @@ inline void multiply_rows(const Product &p, int64_t begin, int64_t end) {
   }
 }
 
-// With more tokens than a tile holds, codes are decoded once for all: into `panel`, which Plain reads to the same values.
+// With more tokens than a tile holds, codes are decoded once for all: into `panel`, which Plain reads to the same
+// values.
 template <class Dot, class Plain>
 inline void multiply_codes(const Product &p, int64_t begin, int64_t end, void *panel,
                            void (*convert)(const void *, int32_t, void *, int64_t)) {
