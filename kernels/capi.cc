@@ -10,12 +10,12 @@
 #include <string>
 #include <thread>
 
+#include "capi_boundary.h"
 #include "engines/registry.h"
 #include "error.h"
 #include "files/manifest.h"
 #include "files/token_bytes.h"
 #include "ingot.h"
-#include "last_error.h"
 #include "runtime/executor.h"
 #include "runtime/report.h"
 
@@ -24,23 +24,6 @@ using namespace ingot;
 namespace {
 
 constexpr const char *version = "0.1.0";
-
-template <typename Body>
-int guarded(Body &&body) {
-  try {
-    body();
-    return INGOT_OK;
-  } catch (const Error &error) {
-    set_last_error(error.what());
-    return error.status;
-  } catch (const std::bad_alloc &) {
-    set_last_error("memory ran out; give the process more, or open the engine with fewer cache_bytes");
-    return INGOT_MACHINE;
-  } catch (const std::exception &error) {
-    set_last_error(error.what());
-    return INGOT_FAILED;
-  }
-}
 
 IngotOptions read_options(const IngotOptions *given) {
   IngotOptions options{};
@@ -116,13 +99,6 @@ namespace {
 Executor &executor_of(IngotEngine *engine) {
   if (!engine) fail(INGOT_INVALID, "the engine is NULL; open one with ingot_open");
   return *engine->executor;
-}
-
-// For the caller, who frees it.
-char *owned(const std::string &text) {
-  char *copy = strdup(text.c_str());
-  if (!copy) throw std::bad_alloc();
-  return copy;
 }
 
 }  // namespace

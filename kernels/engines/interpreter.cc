@@ -44,13 +44,9 @@ class Interpreter {
         plan_(read_plan(path_)),
         weights_(plan_, options.directory) {
     state_.pool = &pool_;
-    ctx_.size = sizeof ctx_;
-    ctx_.device = INGOT_CPU;
-    ctx_.sm_count = pool_.size();
+    ctx_ = host_context(state_);
     ctx_.rank = caller_->rank;
     ctx_.ranks = caller_->ranks;
-    ctx_.host = host_services();
-    ctx_.owner = &state_;
     for (const std::string &library : plan_.libraries) {
       if (!stays_inside(library)) fail(INGOT_FOLDER, "%s: library '%.200s' does not lie in the folder", path_.c_str(), library.c_str());
       table_.add_library(std::string(options.directory) + "/" + library);

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "files/mapped_file.h"
 #include "ingot.h"
+#include "ingot_op.h"
 #include "ops/dtype.h"
 
 namespace ingot {

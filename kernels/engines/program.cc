@@ -4,17 +4,10 @@
 
 #include "error.h"
 #include "ingot.h"
+#include "ops/binding.h"
 
 namespace ingot {
 namespace {
-
-void set_strides(IngotTensor &tensor) {
-  int64_t stride = 1;
-  for (int32_t i = tensor.rank - 1; i >= 0; --i) {
-    tensor.stride[i] = stride;
-    stride *= tensor.shape[i];
-  }
-}
 
 bool is_empty(const IngotTensor &tensor) {
   for (int32_t i = 0; i < tensor.rank; ++i) {

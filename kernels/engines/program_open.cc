@@ -6,6 +6,7 @@
 #include "error.h"
 #include "ingot.h"
 #include "ops/binding.h"
+#include "ops/dtype.h"
 #include "ops/kernel_choice.h"
 
 namespace ingot {
@@ -19,18 +20,6 @@ StepSizes largest(const Plan &plan) {
   StepSizes sizes = plan.max;
   sizes.P = 1 + sizes.S * sizes.M;
   return sizes;
-}
-
-// The row's argument that stands at place i; the last one repeats if it is variadic. NULL beyond the row.
-const IngotArg *argument(const IngotArg *args, int32_t count, size_t i) {
-  if (i < static_cast<size_t>(count)) return &args[i];
-  return count > 0 && args[count - 1].variadic ? &args[count - 1] : nullptr;
-}
-
-std::string dims_text(const IngotTensor &tensor) {
-  std::string text;
-  for (int32_t i = 0; i < tensor.rank; ++i) text += (i ? "," : "") + std::to_string(tensor.shape[i]);
-  return text.empty() ? "scalar" : text;
 }
 
 }  // namespace
@@ -80,7 +69,7 @@ void Program::make_node(size_t i) {
   try {
     nodes_[i] = std::make_unique<IngotNode>(parse_node(op.line, host_.table));
   } catch (const Error &error) {
-    refuse(i, error.status, error.what());
+    refuse(i, INGOT_FOLDER, error.what());
   }
   IngotNode &node = *nodes_[i];
   placed_[i].row = node.op;
@@ -100,7 +89,7 @@ void Program::check_roles(size_t i) const {
   const PlanOp &op = function_.ops[i];
   const IngotOp &row = *nodes_[i]->op;
   for (size_t k = 0; k < op.in.size(); ++k) {
-    const IngotArg *arg = argument(row.in, row.n_in, k);
+    const IngotArg *arg = argument_at(row.in, row.n_in, k);
     if (!arg) refuse(i, INGOT_FOLDER, "it has more inputs than its row");
     if (op.in[k] < 0) continue;
     const PlanValue &value = host_.plan.values[op.in[k]];
@@ -113,11 +102,11 @@ void Program::check_roles(size_t i) const {
     }
   }
   for (size_t k = 0; k < op.out.size(); ++k) {
-    const IngotArg *arg = argument(row.out, row.n_out, k);
+    const IngotArg *arg = argument_at(row.out, row.n_out, k);
     if (!arg) refuse(i, INGOT_FOLDER, "it has more outputs than its row");
     if (op.out[k] < 0) continue;
     const bool state = host_.plan.values[op.out[k]].role == PlanRole::state;
-    const IngotArg *source = arg->alias >= 0 ? argument(row.in, row.n_in, static_cast<size_t>(arg->alias)) : nullptr;
+    const IngotArg *source = arg->alias >= 0 ? argument_at(row.in, row.n_in, static_cast<size_t>(arg->alias)) : nullptr;
     const bool wanted = source && source->role == INGOT_STATE;
     const size_t place = wanted ? static_cast<size_t>(arg->alias) : 0;
     if (state != wanted || (wanted && (place >= op.in.size() || op.in[place] != op.out[k]))) {
@@ -133,12 +122,8 @@ IngotTensor Program::tensor_at(int32_t value, const StepSizes &sizes) const {
   tensor.data = constants_[value];
   tensor.dtype = known.dtype;
   tensor.rank = static_cast<int32_t>(known.dims.size());
-  int64_t stride = 1;
-  for (int32_t i = tensor.rank - 1; i >= 0; --i) {
-    tensor.shape[i] = known.dims[i].evaluate(sizes);
-    tensor.stride[i] = stride;
-    stride *= tensor.shape[i];
-  }
+  for (int32_t i = 0; i < tensor.rank; ++i) tensor.shape[i] = known.dims[i].evaluate(sizes);
+  set_strides(tensor);
   return tensor;
 }
 
@@ -200,7 +185,7 @@ void Program::choose_kernel(size_t i) {
   if (!kernel) refuse(i, INGOT_MACHINE, "no kernel can run it here: " + why);
   operations_[i].kernel = kernel;
   for (int32_t k = 0; kernel->layout && k < static_cast<int32_t>(node.inputs.size()); ++k) {
-    const IngotArg *arg = argument(node.op->in, node.op->n_in, static_cast<size_t>(k));
+    const IngotArg *arg = argument_at(node.op->in, node.op->n_in, static_cast<size_t>(k));
     if (arg->role != INGOT_WEIGHT || !node.inputs[k].data) continue;
     const char *layout = kernel->layout(&node, k);
     if (layout && std::string_view(layout) != "row") {

@@ -78,6 +78,7 @@ struct IngotStep {
   size_t message_bytes;
   const IngotTensor *fields;
   int32_t n_fields;
+  const IngotNamedTensor *named; /* what the fields are called: the function's `fields` */
 };
 
 typedef struct {

@@ -1,52 +1,15 @@
 #include "runtime/report.h"
 
-#include <cstdio>
+#include "files/json_writer.h"
 
 namespace ingot {
 namespace {
 
-std::string quoted(std::string_view text) {
-  std::string json = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      json += '\\';
-      json += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char code[8];
-      snprintf(code, sizeof code, "\\u%04x", c);
-      json += code;
-    } else {
-      json += c;
-    }
-  }
-  return json + '"';
-}
-
-// An object or array being written.
-class Writer {
- public:
-  explicit Writer(char open) : text_(1, open), close_(open == '{' ? '}' : ']') {}
-
-  Writer &raw(std::string_view name, const std::string &json) {
-    if (text_.size() > 1) text_ += ", ";
-    if (!name.empty()) text_ += quoted(name) + ": ";
-    text_ += json;
-    return *this;
-  }
-  Writer &string(std::string_view name, std::string_view value) { return raw(name, quoted(value)); }
-  Writer &number(std::string_view name, int64_t value) { return raw(name, std::to_string(value)); }
-  std::string json() const { return text_ + close_; }
-
- private:
-  std::string text_;
-  char close_;
-};
-
 std::string groups_of(const Rank &rank) {
-  Writer groups('[');
+  JsonWriter groups('[');
   for (int32_t g = 0; g < rank.spec().n_groups; ++g) {
     const IngotCacheGroup &group = rank.spec().groups[g];
-    Writer entry('{');
+    JsonWriter entry('{');
     entry.string("name", group.name)
         .string("kind", group.kind)
         .number("page_tokens", group.page_tokens)
@@ -60,7 +23,7 @@ std::string groups_of(const Rank &rank) {
 
 std::string limits_of(const OpenFacts &facts) {
   const IngotEngineSpec &spec = facts.rank.spec();
-  Writer limits('{');
+  JsonWriter limits('{');
   limits.number("max_tokens", spec.max_tokens)
       .number("max_sequences", spec.max_sequences)
       .number("max_rows", spec.max_rows);
@@ -73,14 +36,14 @@ std::string limits_of(const OpenFacts &facts) {
 
 std::string describe(const OpenFacts &facts) {
   const IngotEngineSpec &spec = facts.rank.spec();
-  Writer engine('{');
+  JsonWriter engine('{');
   engine.string("directory", facts.manifest.directory)
       .string("engine", facts.manifest.engine)
       .string("ingot", facts.manifest.ingot);
   engine.string("dtype", facts.manifest.dtype).number("vocab", spec.vocab).number("ranks", facts.manifest.ranks);
   engine.string("kernels", facts.kernels).number("threads", facts.threads);
   engine.raw("limits", limits_of(facts)).raw("cache_groups", groups_of(facts.rank));
-  Writer memory('{');
+  JsonWriter memory('{');
   memory.number("weights", spec.weight_bytes).number("activations", spec.activation_bytes);
   memory.number("cache", facts.rank.cache().bytes()).number("step_fields", facts.rank.field_bytes());
   return engine.raw("memory", memory.json()).json();
@@ -89,7 +52,7 @@ std::string describe(const OpenFacts &facts) {
 std::string describe(const Statistics &statistics) {
   const auto count = [](uint64_t value) { return static_cast<int64_t>(value); };
   const SchedulerCounts &counts = statistics.counts;
-  Writer numbers('{');
+  JsonWriter numbers('{');
   numbers.number("steps", count(counts.steps)).number("prompt_tokens", count(counts.prompt_tokens));
   numbers.number("generated_tokens", count(counts.generated_tokens))
       .number("cached_tokens", count(counts.matched_tokens));

@@ -111,6 +111,7 @@ StepFields::StepFields(const IngotEngineSpec &spec, int32_t function, int32_t ma
     fields_.push_back(std::move(made));
   }
   tensors_.resize(fields_.size());
+  named_ = wanted.fields;
 }
 
 IngotStep StepFields::make(const StepView &step, const Slots &slots) {
@@ -135,7 +136,8 @@ IngotStep StepFields::make(const StepView &step, const Slots &slots) {
           step.bytes,
           step.n_bytes,
           tensors_.data(),
-          static_cast<int32_t>(tensors_.size())};
+          static_cast<int32_t>(tensors_.size()),
+          named_};
 }
 
 void StepFields::fill(Field &field, const StepView &step, const Slots &slots) {

@@ -63,6 +63,7 @@ class StepFields {
   std::vector<int32_t> page_tokens_;  // W of each group
   std::vector<Field> fields_;
   std::vector<IngotTensor> tensors_;
+  const IngotNamedTensor *named_ = nullptr;  // the engine's
 };
 
 }  // namespace ingot
