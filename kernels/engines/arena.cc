@@ -48,8 +48,9 @@ int64_t plan_arena(std::vector<ArenaBlock> &blocks) {
     }
     block.offset = best_gap(together, aligned(block.bytes));
     total = std::max(total, block.offset + aligned(block.bytes));
-    const auto behind = std::upper_bound(placed.begin(), placed.end(), block.offset,
-                                         [](int64_t offset, const ArenaBlock *other) { return offset < other->offset; });
+    const auto behind =
+        std::upper_bound(placed.begin(), placed.end(), block.offset,
+                         [](int64_t offset, const ArenaBlock *other) { return offset < other->offset; });
     placed.insert(behind, &block);
   }
   return total;
@@ -57,7 +58,8 @@ int64_t plan_arena(std::vector<ArenaBlock> &blocks) {
 
 Arena::Arena(int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
-  void *memory = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *memory = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     fail(INGOT_MACHINE, "%lld bytes for activations cannot be had: %s; build the engine with a smaller max_tokens",
          static_cast<long long>(bytes), std::strerror(errno));

@@ -13,8 +13,8 @@ struct ArenaBlock {
   int64_t offset = 0;  // where plan_arena put it: a multiple of 64
 };
 
-// Greedy by size: the largest block first, each into the smallest gap that fits (Pisarchyk and Lee, "Efficient Memory Management
-// for Deep Neural Net Inference", 2020, arXiv 2001.03288, section 5). Returns the bytes of the whole.
+// Greedy by size: the largest block first, each into the smallest gap that fits (Pisarchyk and Lee, "Efficient Memory
+// Management for Deep Neural Net Inference", 2020, arXiv 2001.03288, section 5). Returns the bytes of the whole.
 int64_t plan_arena(std::vector<ArenaBlock> &blocks);
 
 // Zeroed memory that takes up space only where it is touched.

@@ -18,7 +18,8 @@ int at_boundary(IngotCtx *ctx, Body &&body) {
     ctx->host->error(ctx, "%s", error.what());
     return error.status;
   } catch (const std::bad_alloc &) {
-    ctx->host->error(ctx, "memory ran out; build the engine with a smaller max_tokens or max_sequences, or give it more memory");
+    ctx->host->error(
+        ctx, "memory ran out; build the engine with a smaller max_tokens or max_sequences, or give it more memory");
     return INGOT_MACHINE;
   } catch (const std::exception &error) {
     ctx->host->error(ctx, "the engine failed: %s", error.what());

@@ -40,8 +40,8 @@ void EngineSpec::add_function(const Plan &plan, const PlanFunction &function) {
     IngotNamedTensor logits{"logits_NV", INGOT_F32, 2, {"N", keep(std::to_string(plan.vocab))}};
     outputs.push_back(logits);
   }
-  functions_.push_back({keep(function.name), static_cast<int32_t>(fields.size()), static_cast<int32_t>(outputs.size()), fields.data(),
-                        outputs.data()});
+  functions_.push_back({keep(function.name), static_cast<int32_t>(fields.size()), static_cast<int32_t>(outputs.size()),
+                        fields.data(), outputs.data()});
 }
 
 void EngineSpec::add_group(const Plan &plan, const PlanGroup &group) {

@@ -1,4 +1,5 @@
-// What an engine over a plan tells the runtime: the plan's functions, groups and maxima as the plain structs of ingot_engine.h.
+// What an engine over a plan tells the runtime: the plan's functions, groups and maxima as the plain structs of
+// ingot_engine.h.
 #pragma once
 #include <deque>
 #include <string>

@@ -35,11 +35,13 @@ class FakeEngine {
   }
 
   void enqueue(const IngotStep &step, IngotTensor *outputs) {
-    if (step.n_fields != static_cast<int32_t>(plan_.functions[0].fields.size()) || step.N > plan_.max.N || step.T > plan_.max.T) {
+    if (step.n_fields != static_cast<int32_t>(plan_.functions[0].fields.size()) || step.N > plan_.max.N ||
+        step.T > plan_.max.T) {
       fail(INGOT_INVALID, "the step does not fit the plan: %d fields, T=%d, N=%d", step.n_fields, step.T, step.N);
     }
     for (const Group &group : groups_) write(step, group);
-    const int32_t *rows = field(step, rows_), *sequences = field(step, sequences_), *positions = field(step, positions_);
+    const int32_t *rows = field(step, rows_), *sequences = field(step, sequences_),
+                  *positions = field(step, positions_);
     for (int32_t n = 0; n < step.N; ++n) {
       const int32_t t = rows[n];
       if (t < 0 || t >= step.T) fail(INGOT_INVALID, "rows_N[%d] is %d, the step has %d tokens", n, t, step.T);
@@ -69,7 +71,8 @@ class FakeEngine {
       if (value.dtype != INGOT_I32) fail(INGOT_FOLDER, "plan.txt: field %s must be i32", name.c_str());
       return static_cast<int32_t>(i);
     }
-    fail(INGOT_FOLDER, "plan.txt has no field %s, which the fake engine reads; add the line 'field %s i32 …'", name.c_str(), name.c_str());
+    fail(INGOT_FOLDER, "plan.txt has no field %s, which the fake engine reads; add the line 'field %s i32 …'",
+         name.c_str(), name.c_str());
   }
 
   void find_fields() {
@@ -84,18 +87,25 @@ class FakeEngine {
     StepSizes one_page = plan_.max;
     one_page.P = 1;
     const int64_t page_bytes = bytes_of(plan_.values[group.states[0]], one_page);
-    if (group.kind == "state") fail(INGOT_FOLDER, "plan.txt: the fake engine has no group of kind state ('%.80s')", group.name.c_str());
+    if (group.kind == "state")
+      fail(INGOT_FOLDER, "plan.txt: the fake engine has no group of kind state ('%.80s')", group.name.c_str());
     if (page_bytes < int64_t{4} * group.page_tokens) {
-      fail(INGOT_FOLDER, "plan.txt: group '%.80s': a page of %s has %lld bytes, the fake engine needs 4 for each of its %d tokens",
-           group.name.c_str(), plan_.values[group.states[0]].name.c_str(), static_cast<long long>(page_bytes), group.page_tokens);
+      fail(INGOT_FOLDER,
+           "plan.txt: group '%.80s': a page of %s has %lld bytes, the fake engine needs 4 for each of its %d tokens",
+           group.name.c_str(), plan_.values[group.states[0]].name.c_str(), static_cast<long long>(page_bytes),
+           group.page_tokens);
     }
-    groups_.push_back({field_index("pages" + number + "_SM"), field_index("cells" + number + "_T"), group.page_tokens, group.window,
-                       page_bytes});
+    groups_.push_back({field_index("pages" + number + "_SM"), field_index("cells" + number + "_T"), group.page_tokens,
+                       group.window, page_bytes});
   }
 
-  static const int32_t *field(const IngotStep &step, int32_t index) { return static_cast<const int32_t *>(step.fields[index].data); }
+  static const int32_t *field(const IngotStep &step, int32_t index) {
+    return static_cast<const int32_t *>(step.fields[index].data);
+  }
 
-  static uint8_t *cell(const Group &group, int64_t page, int64_t place) { return group.pool + page * group.page_bytes + 4 * place; }
+  static uint8_t *cell(const Group &group, int64_t page, int64_t place) {
+    return group.pool + page * group.page_bytes + 4 * place;
+  }
 
   void write(const IngotStep &step, const Group &group) const {
     if (!group.pool) fail(INGOT_INVALID, "a step came before bind");
@@ -103,9 +113,11 @@ class FakeEngine {
     const int64_t end = int64_t{group.pages} * group.page_tokens;
     for (int32_t t = 0; t < step.T; ++t) {
       if (cells[t] < 0 || cells[t] >= end) {
-        fail(INGOT_INVALID, "cell %d of token %d is not one of the pool's %lld", cells[t], t, static_cast<long long>(end));
+        fail(INGOT_INVALID, "cell %d of token %d is not one of the pool's %lld", cells[t], t,
+             static_cast<long long>(end));
       }
-      if (ids[t] < 0 || ids[t] >= plan_.vocab) fail(INGOT_INVALID, "ids_T[%d] is %d, the vocabulary has %d", t, ids[t], plan_.vocab);
+      if (ids[t] < 0 || ids[t] >= plan_.vocab)
+        fail(INGOT_INVALID, "ids_T[%d] is %d, the vocabulary has %d", t, ids[t], plan_.vocab);
       std::memcpy(cell(group, cells[t] / group.page_tokens, cells[t] % group.page_tokens), &ids[t], sizeof *ids);
     }
   }
@@ -122,15 +134,16 @@ class FakeEngine {
     const IngotTensor &pages_SM = step.fields[group.pages_field];
     const int64_t columns = pages_SM.shape[1];
     if (position / group.page_tokens >= columns) {
-      fail(INGOT_INVALID, "position %lld lies beyond the %lld columns of the page table", static_cast<long long>(position),
-           static_cast<long long>(columns));
+      fail(INGOT_INVALID, "position %lld lies beyond the %lld columns of the page table",
+           static_cast<long long>(position), static_cast<long long>(columns));
     }
     const int32_t *row = static_cast<const int32_t *>(pages_SM.data) + sequence * columns;
     const int64_t first = group.window == 0 || group.window > position ? 0 : position - group.window + 1;
     uint64_t sum = 0;
     for (int64_t i = first; i <= position; ++i) {
       const int32_t page = row[i / group.page_tokens];
-      if (page < 0 || page >= group.pages) fail(INGOT_INVALID, "page %d is not one of the pool's %d", page, group.pages);
+      if (page < 0 || page >= group.pages)
+        fail(INGOT_INVALID, "page %d is not one of the pool's %d", page, group.pages);
       int32_t token;
       std::memcpy(&token, cell(group, page, i % group.page_tokens), sizeof token);
       sum += fake_trace(token, i);
@@ -173,13 +186,14 @@ int enqueue_fake(void *self, const IngotStep *step, void *, IngotTensor *outputs
 }
 
 int refit_fake(void *self, const char *name, const void *, size_t) {
-  return at_boundary(engine(self).ctx(), [&] { fail(INGOT_INVALID, "refit of '%.200s': the fake engine has no weights", name); });
+  return at_boundary(engine(self).ctx(),
+                     [&] { fail(INGOT_INVALID, "refit of '%.200s': the fake engine has no weights", name); });
 }
 
 void close_fake(void *self) { delete &engine(self); }
 
-constexpr IngotEngineApi api = {sizeof(IngotEngineApi), INGOT_ENGINE_ABI, "fake",       open_fake,  spec_of,
-                                bind_fake,              prepare_fake,     enqueue_fake, refit_fake, close_fake};
+constexpr IngotEngineApi api = {sizeof(IngotEngineApi), INGOT_ENGINE_ABI, "fake",     open_fake, spec_of, bind_fake,
+                                prepare_fake,           enqueue_fake,     refit_fake, close_fake};
 
 }  // namespace
 

@@ -48,7 +48,8 @@ class Interpreter {
     ctx_.rank = caller_->rank;
     ctx_.ranks = caller_->ranks;
     for (const std::string &library : plan_.libraries) {
-      if (!stays_inside(library)) fail(INGOT_FOLDER, "%s: library '%.200s' does not lie in the folder", path_.c_str(), library.c_str());
+      if (!stays_inside(library))
+        fail(INGOT_FOLDER, "%s: library '%.200s' does not lie in the folder", path_.c_str(), library.c_str());
       table_.add_library(std::string(options.directory) + "/" + library);
     }
     const ProgramHost host{plan_, path_, table_, weights_, kernels_of(options), &ctx_, &state_};
@@ -75,7 +76,8 @@ class Interpreter {
       pages.push_back(pools.pages[g]);
       for (size_t t = 0; t < states.size(); ++t) {
         places[states[t]] = pools.pools[g][t];
-        if (pools.pages[g] < 1 || !pools.pools[g][t]) fail(INGOT_INVALID, "bind: group '%s' has no memory", plan_.groups[g].name.c_str());
+        if (pools.pages[g] < 1 || !pools.pools[g][t])
+          fail(INGOT_INVALID, "bind: group '%s' has no memory", plan_.groups[g].name.c_str());
       }
     }
     for (Program &program : programs_) program.use_pools(places, pages);
@@ -135,8 +137,16 @@ int refit_cpu(void *self, const char *name, const void *data, size_t bytes) {
 
 void close_cpu(void *self) { delete &engine(self); }
 
-constexpr IngotEngineApi api = {sizeof(IngotEngineApi), INGOT_ENGINE_ABI, "cpu",       open_cpu,  spec_of,
-                                bind_cpu,               prepare_cpu,      enqueue_cpu, refit_cpu, close_cpu};
+constexpr IngotEngineApi api = {sizeof(IngotEngineApi),
+                                INGOT_ENGINE_ABI,
+                                "cpu",
+                                open_cpu,
+                                spec_of,
+                                bind_cpu,
+                                prepare_cpu,
+                                enqueue_cpu,
+                                refit_cpu,
+                                close_cpu};
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // The engine "cpu": runs plan.txt op by op with kernels chosen when it is opened.
 //
-// Opening checks everything once: names, types, shapes in words, weights, memory. A step binds T, S, N, Q and calls the kernels in
-// order, without allocating, looking up or comparing a name.
+// Opening checks everything once: names, types, shapes in words, weights, memory. A step binds T, S, N, Q and calls the
+// kernels in order, without allocating, looking up or comparing a name.
 #pragma once
 #include "ingot_engine.h"
 

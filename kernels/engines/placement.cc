@@ -30,7 +30,9 @@ class Sharing {
 
   int32_t last(int32_t value) { return last_[root(value)]; }
 
-  bool same_bytes(int32_t a, int32_t b) const { return bytes_of(plan_.values[a], plan_.max) == bytes_of(plan_.values[b], plan_.max); }
+  bool same_bytes(int32_t a, int32_t b) const {
+    return bytes_of(plan_.values[a], plan_.max) == bytes_of(plan_.values[b], plan_.max);
+  }
 
   // `later` lies from now on where `earlier` lies.
   void join(int32_t earlier, int32_t later) {
@@ -45,20 +47,25 @@ class Sharing {
   std::vector<int32_t> parent_, last_;
 };
 
-bool is_activation(const Plan &plan, int32_t value) { return value >= 0 && plan.values[value].role == PlanRole::activation; }
+bool is_activation(const Plan &plan, int32_t value) {
+  return value >= 0 && plan.values[value].role == PlanRole::activation;
+}
 
 void join_views(const Plan &plan, const PlanFunction &function, std::vector<PlacedOp> &ops, Sharing &sharing) {
   for (size_t i = 0; i < ops.size(); ++i) {
     const PlanOp &op = function.ops[i];
     if (!is_view(*ops[i].row) || op.in.empty() || op.out.size() != 1) continue;
-    if (!is_activation(plan, op.in[0]) || !is_activation(plan, op.out[0]) || !sharing.same_bytes(op.in[0], op.out[0])) continue;
+    if (!is_activation(plan, op.in[0]) || !is_activation(plan, op.out[0]) || !sharing.same_bytes(op.in[0], op.out[0]))
+      continue;
     sharing.join(op.in[0], op.out[0]);
     ops[i].view = true;
   }
 }
 
-// An output takes over the memory of the input that its row names, if that input ends here, is as large, and is read once.
-void join_successors(const Plan &plan, const PlanFunction &function, const std::vector<PlacedOp> &ops, Sharing &sharing) {
+// An output takes over the memory of the input that its row names, if that input ends here, is as large, and is read
+// once.
+void join_successors(const Plan &plan, const PlanFunction &function, const std::vector<PlacedOp> &ops,
+                     Sharing &sharing) {
   for (int32_t i = 0; i < static_cast<int32_t>(ops.size()); ++i) {
     const PlanOp &op = function.ops[i];
     const IngotOp &row = *ops[i].row;

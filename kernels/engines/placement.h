@@ -1,5 +1,5 @@
-// Where the activations of one function lie in the arena: which share memory because one is the other seen differently or takes
-// its place, and at which offset each begins.
+// Where the activations of one function lie in the arena: which share memory because one is the other seen differently
+// or takes its place, and at which offset each begins.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -16,7 +16,8 @@ namespace {
 
 constexpr int64_t largest_bytes = int64_t{1} << 46;
 
-// Reads the lines in order; what an op names is resolved when its function ends, since its outputs may be declared after it.
+// Reads the lines in order; what an op names is resolved when its function ends, since its outputs may be declared
+// after it.
 class PlanParser {
  public:
   PlanParser(std::string_view text, const std::string &path, PlanPart part) : text_(text), path_(path), part_(part) {}
@@ -24,7 +25,8 @@ class PlanParser {
   Plan parse() {
     PlanLine line = next_line();
     if (line.word(0) != "ingot-plan") line.refuse("a plan begins with 'ingot-plan 1'; rebuild the engine");
-    if (line.count() != 2 || line.word(1) != "1") line.refuse("this Ingot reads plans of version 1; rebuild the engine with it");
+    if (line.count() != 2 || line.word(1) != "1")
+      line.refuse("this Ingot reads plans of version 1; rebuild the engine with it");
     while (true) {
       line = next_line();
       if (line.word(0) == "end") break;
@@ -57,7 +59,8 @@ class PlanParser {
       const size_t end = text_.find('\n', at_);
       ++number_;
       if (end == text_.npos) {
-        fail(INGOT_FOLDER, "%s:%d: the plan ends without the line 'end': the file is cut; copy it again", path_.c_str(), number_);
+        fail(INGOT_FOLDER, "%s:%d: the plan ends without the line 'end': the file is cut; copy it again", path_.c_str(),
+             number_);
       }
       const std::string_view line = text_.substr(at_, end - at_);
       at_ = end + 1;
@@ -113,7 +116,8 @@ class PlanParser {
     PlanGroup group;
     group.name = line.name(1);
     group.kind = line.pair(2, "kind");
-    if (group.kind != "paged" && group.kind != "window" && group.kind != "state") line.refuse("kind is paged, window or state");
+    if (group.kind != "paged" && group.kind != "window" && group.kind != "state")
+      line.refuse("kind is paged, window or state");
     group.page_tokens = static_cast<int32_t>(line.pair_integer(3, "page", group.kind == "state" ? 0 : 1, 1 << 20));
     group.window = static_cast<int32_t>(line.pair_integer(4, "window", group.kind == "window" ? 1 : 0, INT32_MAX));
     group.sharded = line.pair_integer(5, "sharded", 0, 1) == 1;
@@ -164,7 +168,8 @@ class PlanParser {
     const int64_t count = scalar ? 1 : line.integer(line.word(3), 0, 1 << 20);
     if (value.dtype != INGOT_I64 && value.dtype != INGOT_I32) line.refuse("constants are i64 or i32");
     if (count > 0 || line.word(4) != "-") value.integers = line.integers(line.word(4));
-    if (static_cast<int64_t>(value.integers.size()) != count) line.refuse("as many values must stand here as the count says");
+    if (static_cast<int64_t>(value.integers.size()) != count)
+      line.refuse("as many values must stand here as the count says");
     if (!scalar) value.dims = {LinearForm{count, {}}};
     add(line, std::move(value), globals_);
   }
@@ -245,7 +250,8 @@ class PlanParser {
   using Scope = std::unordered_map<std::string_view, int32_t>;
 
   int32_t add(const PlanLine &line, PlanValue value, Scope &scope) {
-    if (globals_.contains(line.word(1)) || locals_.contains(line.word(1))) line.refuse("a second declaration of this name");
+    if (globals_.contains(line.word(1)) || locals_.contains(line.word(1)))
+      line.refuse("a second declaration of this name");
     const auto index = static_cast<int32_t>(plan_.values.size());
     plan_.values.push_back(std::move(value));
     scope.emplace(line.word(1), index);
@@ -256,13 +262,15 @@ class PlanParser {
     if (name == "-") return -1;
     if (const auto found = locals_.find(name); found != locals_.end()) return found->second;
     if (const auto found = globals_.find(name); found != globals_.end()) return found->second;
-    line.refuse("it names '%.*s', which is not declared", static_cast<int>(std::min<size_t>(name.size(), 200)), name.data());
+    line.refuse("it names '%.*s', which is not declared", static_cast<int>(std::min<size_t>(name.size(), 200)),
+                name.data());
   }
 
   void finish_function(const PlanLine &line) {
     if (plan_.functions.empty() || part_ == PlanPart::facts) return;
     PlanFunction &owner = plan_.functions.back();
-    for (const PendingOp &pending : pending_) owner.ops.push_back(resolve(pending, static_cast<int32_t>(owner.ops.size())));
+    for (const PendingOp &pending : pending_)
+      owner.ops.push_back(resolve(pending, static_cast<int32_t>(owner.ops.size())));
     const auto end = static_cast<int32_t>(owner.ops.size());
     for (const int32_t output : owner.outputs) {
       PlanValue &value = plan_.values[output];
@@ -302,10 +310,12 @@ class PlanParser {
       if (op.out.back() < 0) continue;
       PlanValue &value = plan_.values[op.out.back()];
       if (value.role == PlanRole::state) {
-        if (std::find(op.in.begin(), op.in.end(), op.out.back()) == op.in.end()) line.refuse("it writes a state that it does not read");
+        if (std::find(op.in.begin(), op.in.end(), op.out.back()) == op.in.end())
+          line.refuse("it writes a state that it does not read");
         continue;
       }
-      if (value.role != PlanRole::activation) line.refuse("it writes '%.200s', which is not a value", value.name.c_str());
+      if (value.role != PlanRole::activation)
+        line.refuse("it writes '%.200s', which is not a value", value.name.c_str());
       if (value.first >= 0) line.refuse("it writes '%.200s', which is written already", value.name.c_str());
       value.first = value.last = index;
     }
@@ -337,11 +347,14 @@ class PlanParser {
 
 }  // namespace
 
-Plan parse_plan(std::string_view text, const std::string &path, PlanPart part) { return PlanParser(text, path, part).parse(); }
+Plan parse_plan(std::string_view text, const std::string &path, PlanPart part) {
+  return PlanParser(text, path, part).parse();
+}
 
 Plan read_plan(const std::string &path, PlanPart part) {
   const MappedFile file(path);
-  if (file.size() > size_t{1} << 30) fail(INGOT_FOLDER, "%s has %zu bytes: no plan is that long", path.c_str(), file.size());
+  if (file.size() > size_t{1} << 30)
+    fail(INGOT_FOLDER, "%s has %zu bytes: no plan is that long", path.c_str(), file.size());
   return parse_plan(file.text(), path, part);
 }
 
@@ -366,8 +379,10 @@ int64_t bytes_of(const PlanValue &value, const StepSizes &sizes) {
   for (const LinearForm &dim : value.dims) {
     const int64_t size = dim.evaluate(sizes);
     if (size < 0) return -1;
-    if (size == 0) empty = true;
-    else if (__builtin_mul_overflow(elements, size, &elements) || elements > largest_bytes) return -1;
+    if (size == 0)
+      empty = true;
+    else if (__builtin_mul_overflow(elements, size, &elements) || elements > largest_bytes)
+      return -1;
   }
   return empty ? 0 : bytes_of_elements(value.dtype, elements);
 }

@@ -1,7 +1,8 @@
 // plan.txt: one rank's lowered graph as text, one op a line, checked as a whole before anything is allocated.
 //
-// Dimensions are linear forms in T tokens, S sequences, N rows that want logits, Q most tokens of one sequence; fields may use
-// M, columns of a page table; tensors of cache groups begin with P, pages (or S, slots, in groups of kind "state").
+// Dimensions are linear forms in T tokens, S sequences, N rows that want logits, Q most tokens of one sequence; fields
+// may use M, columns of a page table; tensors of cache groups begin with P, pages (or S, slots, in groups of kind
+// "state").
 #pragma once
 #include <cstdint>
 #include <string>
@@ -21,8 +22,8 @@ struct LinearForm {
   StepSizes factor;
 
   int64_t evaluate(const StepSizes &sizes) const {
-    return constant + factor.T * sizes.T + factor.S * sizes.S + factor.N * sizes.N + factor.Q * sizes.Q + factor.M * sizes.M +
-           factor.P * sizes.P;
+    return constant + factor.T * sizes.T + factor.S * sizes.S + factor.N * sizes.N + factor.Q * sizes.Q +
+           factor.M * sizes.M + factor.P * sizes.P;
   }
   std::string text() const;  // "2*T+3*S+1"
   bool constant_only() const { return factor == StepSizes{}; }
@@ -36,9 +37,10 @@ struct PlanValue {
   PlanRole role = PlanRole::activation;
   int32_t dtype = 0;
   std::vector<LinearForm> dims;
-  int32_t first = -1, last = -1;   // activations: the ops that write it and that read it last; an output lasts to the end
-  std::vector<int64_t> integers;   // constants
-  int32_t group = -1;              // states
+  int32_t first = -1,
+          last = -1;  // activations: the ops that write it and that read it last; an output lasts to the end
+  std::vector<int64_t> integers;  // constants
+  int32_t group = -1;             // states
 };
 
 struct PlanGroup {
@@ -49,7 +51,7 @@ struct PlanGroup {
 };
 
 struct PlanOp {
-  std::string name, line;        // the whole line, for ops/node.h
+  std::string name, line;  // the whole line, for ops/node.h
   int32_t line_number = 0;
   std::vector<int32_t> in, out;  // indices into Plan::values; -1: absent
 };

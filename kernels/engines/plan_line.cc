@@ -60,7 +60,8 @@ void PlanLine::expect(size_t words) const {
 std::string PlanLine::name(size_t i) const {
   const std::string_view text = word(i);
   if (text.size() > longest_name) refuse("a name of more than %zu bytes", longest_name);
-  if (text == "-" || text.find_first_of(",=\"'") != text.npos) refuse("a name holds no comma, '=' or quotes and is not '-'");
+  if (text == "-" || text.find_first_of(",=\"'") != text.npos)
+    refuse("a name holds no comma, '=' or quotes and is not '-'");
   return std::string(text);
 }
 
@@ -81,8 +82,8 @@ int64_t PlanLine::integer(std::string_view text, int64_t least, int64_t most) co
   const char *end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, value);
   if (error != std::errc{} || stop != end || value < least || value > most) {
-    refuse("'%.*s' should be a number from %lld to %lld", static_cast<int>(std::min<size_t>(text.size(), 40)), text.data(),
-           static_cast<long long>(least), static_cast<long long>(most));
+    refuse("'%.*s' should be a number from %lld to %lld", static_cast<int>(std::min<size_t>(text.size(), 40)),
+           text.data(), static_cast<long long>(least), static_cast<long long>(most));
   }
   return value;
 }
@@ -103,7 +104,8 @@ std::vector<LinearForm> PlanLine::dims(std::string_view text) const {
   std::vector<LinearForm> dims;
   if (text == "scalar") return dims;
   for (const std::string_view part : split(text, ',')) dims.push_back(form(part));
-  if (dims.empty() || dims.size() > INGOT_MAX_RANK) refuse("a tensor has 1 to %d dimensions, or the word scalar", INGOT_MAX_RANK);
+  if (dims.empty() || dims.size() > INGOT_MAX_RANK)
+    refuse("a tensor has 1 to %d dimensions, or the word scalar", INGOT_MAX_RANK);
   return dims;
 }
 
@@ -120,14 +122,16 @@ LinearForm PlanLine::form(std::string_view text) const {
   return form;
 }
 
-// A number, a letter, or number*letter; only a number may be taken away, so that the largest step has the largest tensors.
+// A number, a letter, or number*letter; only a number may be taken away, so that the largest step has the largest
+// tensors.
 void PlanLine::add_term(std::string_view term, bool negative, LinearForm &form) const {
   int64_t number = 1;
   const size_t star = term.find('*');
   const bool letter = !term.empty() && (term.back() < '0' || term.back() > '9');
   if (!letter || star != term.npos) number = integer(term.substr(0, star), 0, largest_factor);
   if (!letter) {
-    if (star != term.npos) refuse("'%.*s' should be a number, a letter, or number*letter", static_cast<int>(term.size()), term.data());
+    if (star != term.npos)
+      refuse("'%.*s' should be a number, a letter, or number*letter", static_cast<int>(term.size()), term.data());
     form.constant += negative ? -number : number;
     if (form.constant > largest_factor || form.constant < -largest_factor) refuse("a dimension is absurdly large");
     return;
@@ -136,7 +140,8 @@ void PlanLine::add_term(std::string_view term, bool negative, LinearForm &form) 
   StepSizes &factor = form.factor;
   int64_t *const places[] = {&factor.T, &factor.S, &factor.N, &factor.Q, &factor.M, &factor.P};
   const size_t place = name.size() == 1 ? std::string_view("TSNQMP").find(name[0]) : std::string_view::npos;
-  if (place == std::string_view::npos || negative) refuse("dimensions are sums of numbers and of multiples of T, S, N, Q, M");
+  if (place == std::string_view::npos || negative)
+    refuse("dimensions are sums of numbers and of multiples of T, S, N, Q, M");
   *places[place] += number;
   if (*places[place] > largest_factor) refuse("a dimension is absurdly large");
 }

@@ -23,7 +23,7 @@ class PlanLine {
   std::string_view word(size_t i) const;  // refuses if there is none
   void expect(size_t words) const;
 
-  std::string name(size_t i) const;  // a legal name of a value
+  std::string name(size_t i) const;                             // a legal name of a value
   std::string_view pair(size_t i, std::string_view key) const;  // the value of word i, which must read key=value
   int64_t pair_integer(size_t i, std::string_view key, int64_t least, int64_t most) const;
   int64_t integer(std::string_view text, int64_t least, int64_t most) const;

@@ -77,17 +77,25 @@ void Program::connect_tensor(int32_t value, IngotTensor &tensor) {
       continue;
     }
     patch(&tensor.shape[i], known.dims[i], pages);
-    if (i > 0 && !known.dims[i].constant_only() && (restrided_.empty() || restrided_.back() != &tensor)) restrided_.push_back(&tensor);
+    if (i > 0 && !known.dims[i].constant_only() && (restrided_.empty() || restrided_.back() != &tensor))
+      restrided_.push_back(&tensor);
   }
   set_strides(tensor);
   switch (known.role) {
     case PlanRole::weight:
-    case PlanRole::constant: tensor.data = constants_[value]; break;
-    case PlanRole::state: tensor.data = pools_[value]; break;
-    case PlanRole::activation: tensor.data = arena_ + placement_.offsets[value]; break;
+    case PlanRole::constant:
+      tensor.data = constants_[value];
+      break;
+    case PlanRole::state:
+      tensor.data = pools_[value];
+      break;
+    case PlanRole::activation:
+      tensor.data = arena_ + placement_.offsets[value];
+      break;
     case PlanRole::field:
       const auto &fields = function_.fields;
-      field_uses_.push_back({&tensor, static_cast<int32_t>(std::find(fields.begin(), fields.end(), value) - fields.begin())});
+      field_uses_.push_back(
+          {&tensor, static_cast<int32_t>(std::find(fields.begin(), fields.end(), value) - fields.begin())});
   }
 }
 
@@ -109,11 +117,13 @@ StepSizes Program::sizes_of(const IngotStep &step) const {
   StepSizes sizes{step.T, step.S, step.N, step.Q, 0, 0};
   if (columns_field_ >= 0) sizes.M = step.fields[columns_field_].shape[columns_dim_];
   const StepSizes &max = host_.plan.max;
-  if (sizes.T < 1 || sizes.T > max.T || sizes.S < 0 || sizes.S > max.S || sizes.N < 0 || sizes.N > max.N || sizes.Q < 0 ||
-      sizes.Q > max.Q || sizes.M < 0 || sizes.M > max.M) {
-    fail(INGOT_INVALID, "a step of T=%d S=%d N=%d Q=%d M=%lld does not fit the engine's T=%lld S=%lld N=%lld Q=%lld M=%lld", step.T,
-         step.S, step.N, step.Q, static_cast<long long>(sizes.M), static_cast<long long>(max.T), static_cast<long long>(max.S),
-         static_cast<long long>(max.N), static_cast<long long>(max.Q), static_cast<long long>(max.M));
+  if (sizes.T < 1 || sizes.T > max.T || sizes.S < 0 || sizes.S > max.S || sizes.N < 0 || sizes.N > max.N ||
+      sizes.Q < 0 || sizes.Q > max.Q || sizes.M < 0 || sizes.M > max.M) {
+    fail(INGOT_INVALID,
+         "a step of T=%d S=%d N=%d Q=%d M=%lld does not fit the engine's T=%lld S=%lld N=%lld Q=%lld M=%lld", step.T,
+         step.S, step.N, step.Q, static_cast<long long>(sizes.M), static_cast<long long>(max.T),
+         static_cast<long long>(max.S), static_cast<long long>(max.N), static_cast<long long>(max.Q),
+         static_cast<long long>(max.M));
   }
   return sizes;
 }
@@ -125,7 +135,8 @@ void Program::check_fields(const IngotStep &step, const StepSizes &sizes) const 
     bool fits = field.dtype == known.dtype && field.rank == static_cast<int32_t>(known.dims.size());
     for (int32_t k = 0; fits && k < field.rank; ++k) fits = field.shape[k] == known.dims[k].evaluate(sizes);
     if (!fits || (!field.data && !is_empty(field))) {
-      fail(INGOT_INVALID, "field %s of the step does not have the type and shape that plan.txt says", known.name.c_str());
+      fail(INGOT_INVALID, "field %s of the step does not have the type and shape that plan.txt says",
+           known.name.c_str());
     }
   }
 }
@@ -134,7 +145,8 @@ void Program::rebind(const StepSizes &sizes) {
   bound_ = {};
   for (size_t i = 0; i < forms_.size(); ++i) {
     form_values_[i] = forms_[i].evaluate(sizes);
-    if (form_values_[i] < 0) fail(INGOT_INVALID, "the step is too small: the dimension %s would be negative", forms_[i].text().c_str());
+    if (form_values_[i] < 0)
+      fail(INGOT_INVALID, "the step is too small: the dimension %s would be negative", forms_[i].text().c_str());
   }
   for (const Patch &patch : patches_) *patch.place = form_values_[patch.form];
   for (IngotTensor *tensor : restrided_) set_strides(*tensor);

@@ -1,4 +1,5 @@
-// One function of a plan made ready to run: nodes, kernels, shapes as linear forms, memory. Running it looks nothing up.
+// One function of a plan made ready to run: nodes, kernels, shapes as linear forms, memory. Running it looks nothing
+// up.
 #pragma once
 #include <cstdint>
 #include <deque>

@@ -1,4 +1,5 @@
-// The half of Program that runs once: from lines of text to nodes with kernels, shapes as linear forms, and places in memory.
+// The half of Program that runs once: from lines of text to nodes with kernels, shapes as linear forms, and places in
+// memory.
 #include <algorithm>
 
 #include "engines/plan_line.h"
@@ -14,7 +15,8 @@ namespace {
 
 constexpr StepSizes sample{5, 3, 2, 4, 7, 6};  // any sizes that differ
 
-constexpr int64_t StepSizes::*letters[] = {&StepSizes::T, &StepSizes::S, &StepSizes::N, &StepSizes::Q, &StepSizes::M, &StepSizes::P};
+constexpr int64_t StepSizes::*letters[] = {&StepSizes::T, &StepSizes::S, &StepSizes::N,
+                                           &StepSizes::Q, &StepSizes::M, &StepSizes::P};
 
 StepSizes largest(const Plan &plan) {
   StepSizes sizes = plan.max;
@@ -76,7 +78,8 @@ void Program::make_node(size_t i) {
   const std::string_view word = split(op.line, ' ')[2];
   const std::string_view version = word.substr(word.rfind('@') + 1);
   if (node.op->domain[0] != '\0' && version != std::to_string(node.op->version)) {
-    refuse(i, INGOT_FOLDER, "this Ingot has version " + std::to_string(node.op->version) + " of the op; rebuild the engine with it");
+    refuse(i, INGOT_FOLDER,
+           "this Ingot has version " + std::to_string(node.op->version) + " of the op; rebuild the engine with it");
   }
   StepSizes sizes = host_.plan.max;  // P is 0: not known yet
   node.inputs.clear();
@@ -95,10 +98,13 @@ void Program::check_roles(size_t i) const {
     const PlanValue &value = host_.plan.values[op.in[k]];
     const bool fixed = value.role == PlanRole::weight || value.role == PlanRole::constant;
     if ((arg->role == INGOT_WEIGHT || arg->role == INGOT_HOST) && !fixed) {
-      refuse(i, INGOT_FOLDER, "input " + std::string(arg->name) + " must be a weight or a constant, '" + value.name + "' is neither");
+      refuse(i, INGOT_FOLDER,
+             "input " + std::string(arg->name) + " must be a weight or a constant, '" + value.name + "' is neither");
     }
     if ((arg->role == INGOT_STATE) != (value.role == PlanRole::state)) {
-      refuse(i, INGOT_FOLDER, "input " + std::string(arg->name) + ", '" + value.name + "': states and only states stand where the row has one");
+      refuse(i, INGOT_FOLDER,
+             "input " + std::string(arg->name) + ", '" + value.name +
+                 "': states and only states stand where the row has one");
     }
   }
   for (size_t k = 0; k < op.out.size(); ++k) {
@@ -110,7 +116,9 @@ void Program::check_roles(size_t i) const {
     const bool wanted = source && source->role == INGOT_STATE;
     const size_t place = wanted ? static_cast<size_t>(arg->alias) : 0;
     if (state != wanted || (wanted && (place >= op.in.size() || op.in[place] != op.out[k]))) {
-      refuse(i, INGOT_FOLDER, "output " + std::string(arg->name) + " must be the state that the op reads, and only such outputs are states");
+      refuse(i, INGOT_FOLDER,
+             "output " + std::string(arg->name) +
+                 " must be the state that the op reads, and only such outputs are states");
     }
   }
 }
@@ -147,11 +155,14 @@ void Program::check_outputs(size_t i, std::span<const IngotTensor> found, const 
   for (size_t k = 0; k < op.out.size(); ++k) {
     if (op.out[k] < 0) continue;
     const IngotTensor wanted = tensor_at(op.out[k], sizes);
-    if (wanted.dtype == found[k].dtype && wanted.rank == found[k].rank && std::equal(wanted.shape, wanted.shape + wanted.rank, found[k].shape)) {
+    if (wanted.dtype == found[k].dtype && wanted.rank == found[k].rank &&
+        std::equal(wanted.shape, wanted.shape + wanted.rank, found[k].shape)) {
       continue;
     }
-    refuse(i, INGOT_FOLDER, "with T=" + std::to_string(sizes.T) + " the op gives '" + host_.plan.values[op.out[k]].name + "' " +
-           dtype_name(found[k].dtype) + " " + dims_text(found[k]) + ", the plan says " + dtype_name(wanted.dtype) + " " + dims_text(wanted));
+    refuse(i, INGOT_FOLDER,
+           "with T=" + std::to_string(sizes.T) + " the op gives '" + host_.plan.values[op.out[k]].name + "' " +
+               dtype_name(found[k].dtype) + " " + dims_text(found[k]) + ", the plan says " + dtype_name(wanted.dtype) +
+               " " + dims_text(wanted));
   }
 }
 
@@ -189,8 +200,9 @@ void Program::choose_kernel(size_t i) {
     if (arg->role != INGOT_WEIGHT || !node.inputs[k].data) continue;
     const char *layout = kernel->layout(&node, k);
     if (layout && std::string_view(layout) != "row") {
-      refuse(i, INGOT_MACHINE, "kernel " + std::string(kernel->name) + " wants weight " + arg->name + " in layout '" + layout +
-             "', this engine has 'row' only; choose another with kernels=portable");
+      refuse(i, INGOT_MACHINE,
+             "kernel " + std::string(kernel->name) + " wants weight " + arg->name + " in layout '" + layout +
+                 "', this engine has 'row' only; choose another with kernels=portable");
     }
   }
   if (!kernel->workspace) return;
@@ -217,8 +229,8 @@ void Program::create_kernel(size_t i) {
 void Program::refuse(size_t i, int status, const std::string &sentence) const {
   const PlanOp &op = function_.ops[i];
   const std::string_view kind = split(op.line, ' ')[2];
-  fail(status, "%s:%d: op %.200s (%.100s): %.1000s", host_.path.c_str(), op.line_number, op.name.c_str(), std::string(kind).c_str(),
-       sentence.c_str());
+  fail(status, "%s:%d: op %.200s (%.100s): %.1000s", host_.path.c_str(), op.line_number, op.name.c_str(),
+       std::string(kind).c_str(), sentence.c_str());
 }
 
 }  // namespace ingot

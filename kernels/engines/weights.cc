@@ -13,16 +13,26 @@ namespace {
 // How weights.safetensors spells a type; 4-bit numbers lie there as U8 of half the last dimension.
 const char *stored_type(int32_t dtype) {
   switch (dtype) {
-    case INGOT_F32: return "F32";
-    case INGOT_F16: return "F16";
-    case INGOT_BF16: return "BF16";
-    case INGOT_F8E4M3: return "F8_E4M3";
-    case INGOT_F8E5M2: return "F8_E5M2";
-    case INGOT_I8: return "I8";
-    case INGOT_I32: return "I32";
-    case INGOT_I64: return "I64";
-    case INGOT_BOOL: return "BOOL";
-    default: return "U8";
+    case INGOT_F32:
+      return "F32";
+    case INGOT_F16:
+      return "F16";
+    case INGOT_BF16:
+      return "BF16";
+    case INGOT_F8E4M3:
+      return "F8_E4M3";
+    case INGOT_F8E5M2:
+      return "F8_E5M2";
+    case INGOT_I8:
+      return "I8";
+    case INGOT_I32:
+      return "I32";
+    case INGOT_I64:
+      return "I64";
+    case INGOT_BOOL:
+      return "BOOL";
+    default:
+      return "U8";
   }
 }
 
@@ -37,9 +47,14 @@ void check(const PlanValue &value, const StoredTensor &stored, const std::string
   for (const LinearForm &dim : value.dims) wanted.push_back(dim.constant);
   const bool packed = value.dtype == INGOT_U4 || value.dtype == INGOT_I4;
   if (packed && !wanted.empty()) wanted.back() = (wanted.back() + 1) / 2;
-  if (stored.dtype == stored_type(value.dtype) && stored.shape == wanted && stored.bytes == static_cast<size_t>(bytes_of(value, {}))) return;
-  fail(INGOT_FOLDER, "%s: tensor '%.200s' is %s %s, plan.txt wants %s %s: the two are not of one build; rebuild the engine, or copy the "
-       "whole folder again", path.c_str(), value.name.c_str(), stored.dtype.c_str(), shape_text(stored.shape).c_str(),
+  if (stored.dtype == stored_type(value.dtype) && stored.shape == wanted &&
+      stored.bytes == static_cast<size_t>(bytes_of(value, {})))
+    return;
+  fail(INGOT_FOLDER,
+       "%s: tensor '%.200s' is %s %s, plan.txt wants %s %s: the two are not of one build; rebuild the engine, or copy "
+       "the "
+       "whole folder again",
+       path.c_str(), value.name.c_str(), stored.dtype.c_str(), shape_text(stored.shape).c_str(),
        stored_type(value.dtype), shape_text(wanted).c_str());
 }
 
@@ -47,7 +62,8 @@ void check(const PlanValue &value, const StoredTensor &stored, const std::string
 
 Weights::Weights(const Plan &plan, const std::string &directory) : places_(plan.values.size(), nullptr) {
   const std::string path = directory + "/weights.safetensors";
-  const bool any = std::any_of(plan.values.begin(), plan.values.end(), [](const auto &v) { return v.role == PlanRole::weight; });
+  const bool any =
+      std::any_of(plan.values.begin(), plan.values.end(), [](const auto &v) { return v.role == PlanRole::weight; });
   if (!any) return;
   file_ = Safetensors::open(path);
   for (size_t i = 0; i < plan.values.size(); ++i) {
@@ -55,8 +71,11 @@ Weights::Weights(const Plan &plan, const std::string &directory) : places_(plan.
     if (value.role != PlanRole::weight) continue;
     const StoredTensor *stored = file_.find(value.name);
     if (!stored) {
-      fail(INGOT_FOLDER, "%s has no tensor '%.200s', which plan.txt uses: the two are not of one build; rebuild the engine, or copy the "
-           "whole folder again", path.c_str(), value.name.c_str());
+      fail(INGOT_FOLDER,
+           "%s has no tensor '%.200s', which plan.txt uses: the two are not of one build; rebuild the engine, or copy "
+           "the "
+           "whole folder again",
+           path.c_str(), value.name.c_str());
     }
     check(value, *stored, path);
     places_[i] = stored->data;
@@ -67,9 +86,11 @@ Weights::Weights(const Plan &plan, const std::string &directory) : places_(plan.
 }
 
 void Weights::refit(const std::string &name, const void *data, size_t bytes) {
-  const auto found = std::lower_bound(used_.begin(), used_.end(), name,
-                                      [](const StoredTensor *tensor, const std::string &wanted) { return tensor->name < wanted; });
-  if (found == used_.end() || (*found)->name != name) fail(INGOT_INVALID, "refit: the engine has no weight '%.200s'", name.c_str());
+  const auto found =
+      std::lower_bound(used_.begin(), used_.end(), name,
+                       [](const StoredTensor *tensor, const std::string &wanted) { return tensor->name < wanted; });
+  if (found == used_.end() || (*found)->name != name)
+    fail(INGOT_INVALID, "refit: the engine has no weight '%.200s'", name.c_str());
   if ((*found)->bytes != bytes) {
     fail(INGOT_INVALID, "refit: weight '%.200s' has %zu bytes, %zu were given", name.c_str(), (*found)->bytes, bytes);
   }

@@ -50,19 +50,27 @@ class JsonParser {
     if (!more()) refuse("the text ends where a value should stand");
     Json value;
     switch (peek()) {
-      case '{': object(value, depth); break;
-      case '[': array(value, depth); break;
+      case '{':
+        object(value, depth);
+        break;
+      case '[':
+        array(value, depth);
+        break;
       case '"':
         value.kind_ = Json::Kind::string;
         value.string_ = string();
         break;
-      case 't': case 'f':
+      case 't':
+      case 'f':
         value.kind_ = Json::Kind::boolean;
         value.boolean_ = peek() == 't';
         word(value.boolean_ ? "true" : "false");
         break;
-      case 'n': word("null"); break;
-      default: number(value);
+      case 'n':
+        word("null");
+        break;
+      default:
+        number(value);
     }
     return value;
   }
@@ -110,8 +118,10 @@ class JsonParser {
       }
       ++at_;
       if (c == '"') return out;
-      if (c == '\\') escape(out);
-      else out += static_cast<char>(c);
+      if (c == '\\')
+        escape(out);
+      else
+        out += static_cast<char>(c);
     }
   }
 
@@ -232,7 +242,8 @@ Json &Json::operator=(Json other) {
 }
 
 const char *Json::kind_name() const {
-  static constexpr const char *names[] = {"null", "true or false", "an integer", "a number", "a string", "a list", "an object"};
+  static constexpr const char *names[] = {"null",     "true or false", "an integer", "a number",
+                                          "a string", "a list",        "an object"};
   return names[static_cast<int>(kind_)];
 }
 
@@ -269,8 +280,9 @@ const std::vector<Json::Member> &Json::as_object() const {
 
 const Json *Json::find(std::string_view name) const {
   const auto &members = as_object();
-  const auto found = std::lower_bound(members.begin(), members.end(), name,
-                                      [](const Member &member, std::string_view wanted) { return member.name < wanted; });
+  const auto found =
+      std::lower_bound(members.begin(), members.end(), name,
+                       [](const Member &member, std::string_view wanted) { return member.name < wanted; });
   return found != members.end() && found->name == name ? &found->value : nullptr;
 }
 

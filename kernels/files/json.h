@@ -1,4 +1,5 @@
-// JSON as RFC 8259 has it, read strictly: no duplicate keys, no trailing text, bounded depth and size, valid UTF-8 escapes.
+// JSON as RFC 8259 has it, read strictly: no duplicate keys, no trailing text, bounded depth and size, valid UTF-8
+// escapes.
 #pragma once
 #include <cstddef>
 #include <cstdint>

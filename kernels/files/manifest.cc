@@ -18,14 +18,19 @@ void check_seal(const std::string &directory, std::string_view text) {
   const bool sealed = text.size() > seal_bytes && text.starts_with(seal_begin) &&
                       text.substr(seal_begin.size() + 64, seal_end.size()) == seal_end;
   if (!sealed) {
-    fail(INGOT_FOLDER, "%s/engine.json does not begin with its seal (\"sha256\" on line 1): it is not an engine of Ingot, or it was "
-         "edited; rebuild it with python -m core.build", directory.c_str());
+    fail(INGOT_FOLDER,
+         "%s/engine.json does not begin with its seal (\"sha256\" on line 1): it is not an engine of Ingot, or it was "
+         "edited; rebuild it with python -m core.build",
+         directory.c_str());
   }
   const std::string promised(text.substr(seal_begin.size(), 64));
   const std::string found = sha256_hex(text.substr(seal_bytes));
   if (promised != found) {
-    fail(INGOT_FOLDER, "%s/engine.json was edited or cut: its seal says sha256 %.12s…, its text has %.12s…; copy it again, or rebuild "
-         "with python -m core.build", directory.c_str(), promised.c_str(), found.c_str());
+    fail(
+        INGOT_FOLDER,
+        "%s/engine.json was edited or cut: its seal says sha256 %.12s…, its text has %.12s…; copy it again, or rebuild "
+        "with python -m core.build",
+        directory.c_str(), promised.c_str(), found.c_str());
   }
 }
 
@@ -35,9 +40,13 @@ void check_version(const std::string &directory, const Json &document) {
   const int64_t version = document.at("format_version").as_int();
   if (version == version_read) return;
   const Json *builder = document.find("ingot");
-  const std::string built_by = builder && builder->kind() == Json::Kind::string ? builder->as_string() : "an unknown version";
-  fail(INGOT_FOLDER, "%s was built by Ingot %.40s as format %lld, this Ingot reads format %lld; rebuild it with python -m core.build of "
-       "this version", directory.c_str(), built_by.c_str(), static_cast<long long>(version), static_cast<long long>(version_read));
+  const std::string built_by =
+      builder && builder->kind() == Json::Kind::string ? builder->as_string() : "an unknown version";
+  fail(INGOT_FOLDER,
+       "%s was built by Ingot %.40s as format %lld, this Ingot reads format %lld; rebuild it with python -m core.build "
+       "of "
+       "this version",
+       directory.c_str(), built_by.c_str(), static_cast<long long>(version), static_cast<long long>(version_read));
 }
 
 // A relative path that stays below the folder.
@@ -62,8 +71,10 @@ bool ends_with_file(std::string_view path, std::string_view file) {
 void check_sum(const std::string &path, std::string_view data, const std::string &promised, const char *part) {
   const std::string found = sha256_hex(data);
   if (found == promised) return;
-  fail(INGOT_FOLDER, "%s was changed: engine.json says sha256 %.12s… of %s, found %.12s…; copy it again, or rebuild with "
-       "python -m core.build", path.c_str(), promised.c_str(), part, found.c_str());
+  fail(INGOT_FOLDER,
+       "%s was changed: engine.json says sha256 %.12s… of %s, found %.12s…; copy it again, or rebuild with "
+       "python -m core.build",
+       path.c_str(), promised.c_str(), part, found.c_str());
 }
 
 void check_weights_header(const std::string &path, std::string_view data, const std::string &promised) {
@@ -78,18 +89,22 @@ void check_weights_header(const std::string &path, std::string_view data, const 
 }
 
 void check_file(const std::string &directory, const std::string &name, const Json &facts, bool verify_weights) {
-  if (!legal_path(name)) fail(INGOT_FOLDER, "'files' names '%.200s', which is not a path below the folder", name.c_str());
+  if (!legal_path(name))
+    fail(INGOT_FOLDER, "'files' names '%.200s', which is not a path below the folder", name.c_str());
   const int64_t bytes = facts.at("bytes").as_int();
   const std::string &sum = facts.at("sha256").as_string();
   const std::string path = directory + "/" + name;
   struct stat found;
   if (stat(path.c_str(), &found) != 0 || !S_ISREG(found.st_mode)) {
-    fail(INGOT_FOLDER, "%s is incomplete: %s is not there; copy the whole folder again, or rebuild it with python -m core.build",
+    fail(INGOT_FOLDER,
+         "%s is incomplete: %s is not there; copy the whole folder again, or rebuild it with python -m core.build",
          directory.c_str(), name.c_str());
   }
   if (found.st_size != bytes) {
-    fail(INGOT_FOLDER, "%s is incomplete: %s should have %lld bytes, it has %lld; copy it again, or rebuild it with "
-         "python -m core.build", directory.c_str(), name.c_str(), static_cast<long long>(bytes), static_cast<long long>(found.st_size));
+    fail(INGOT_FOLDER,
+         "%s is incomplete: %s should have %lld bytes, it has %lld; copy it again, or rebuild it with "
+         "python -m core.build",
+         directory.c_str(), name.c_str(), static_cast<long long>(bytes), static_cast<long long>(found.st_size));
   }
   const bool weights = ends_with_file(name, "weights.safetensors"), graph = ends_with_file(name, "graph.onnx");
   if (weights || !graph || verify_weights) {
@@ -102,8 +117,8 @@ void check_file(const std::string &directory, const std::string &name, const Jso
 int32_t bounded(const Json &object, const char *name, int64_t least, int64_t most) {
   const int64_t value = object.at(name).as_int();
   if (value < least || value > most) {
-    fail(INGOT_FOLDER, "'%s' is %lld, expected %lld to %lld", name, static_cast<long long>(value), static_cast<long long>(least),
-         static_cast<long long>(most));
+    fail(INGOT_FOLDER, "'%s' is %lld, expected %lld to %lld", name, static_cast<long long>(value),
+         static_cast<long long>(least), static_cast<long long>(most));
   }
   return static_cast<int32_t>(value);
 }
@@ -113,7 +128,8 @@ ManifestGroup read_group(const Json &entry) {
   group.name = entry.at("name").as_string();
   group.kind = entry.at("kind").as_string();
   if (group.kind != "paged" && group.kind != "window" && group.kind != "state") {
-    fail(INGOT_FOLDER, "cache group '%.80s' is of kind '%.40s', expected paged, window or state", group.name.c_str(), group.kind.c_str());
+    fail(INGOT_FOLDER, "cache group '%.80s' is of kind '%.40s', expected paged, window or state", group.name.c_str(),
+         group.kind.c_str());
   }
   group.page_tokens = bounded(entry, "page_tokens", group.kind == "state" ? 0 : 1, 1 << 20);
   group.window = bounded(entry, "window", group.kind == "window" ? 1 : 0, INT32_MAX);
@@ -130,14 +146,16 @@ Manifest read_facts(const std::string &directory, const Json &document) {
   manifest.ingot = document.at("ingot").as_string();
   const Json &engine = document.at("engine");
   manifest.engine = engine.at("name").as_string();
-  if (const Json *library = engine.find("library"); library && !library->is_null()) manifest.library = library->as_string();
+  if (const Json *library = engine.find("library"); library && !library->is_null())
+    manifest.library = library->as_string();
   manifest.ranks = bounded(document, "ranks", 1, 4096);
   const Json &model = document.at("model");
   manifest.vocab = bounded(model, "vocab", 1, 1 << 28);
   if (const Json *dtype = model.find("dtype")) manifest.dtype = dtype->as_string();
   for (const Json &id : document.at("end_ids").as_array()) {
     if (id.as_int() < 0 || id.as_int() >= manifest.vocab) {
-      fail(INGOT_FOLDER, "end_ids holds %lld, the vocabulary ends at %d", static_cast<long long>(id.as_int()), manifest.vocab - 1);
+      fail(INGOT_FOLDER, "end_ids holds %lld, the vocabulary ends at %d", static_cast<long long>(id.as_int()),
+           manifest.vocab - 1);
     }
     manifest.end_ids.push_back(static_cast<int32_t>(id.as_int()));
   }
@@ -153,7 +171,9 @@ void check_ranks(const Manifest &manifest, const Json &files) {
   if (manifest.engine != "cpu" && manifest.engine != "fake") return;  // a stranger's engine has files of its own
   for (int32_t rank = 0; rank < manifest.ranks; ++rank) {
     const std::string plan = "rank" + std::to_string(rank) + "/plan.txt";
-    if (!files.find(plan)) fail(INGOT_FOLDER, "'files' does not name %s, which the engine '%s' reads", plan.c_str(), manifest.engine.c_str());
+    if (!files.find(plan))
+      fail(INGOT_FOLDER, "'files' does not name %s, which the engine '%s' reads", plan.c_str(),
+           manifest.engine.c_str());
   }
 }
 
@@ -174,11 +194,15 @@ std::string Manifest::rank_directory(int32_t rank) const { return directory + "/
 Manifest read_manifest(const std::string &directory, bool verify_weights) {
   struct stat facts;
   if (stat(directory.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode)) {
-    fail(INGOT_FOLDER, "%s is not a folder; name the folder that python -m core.build wrote (its out=)", directory.c_str());
+    fail(INGOT_FOLDER, "%s is not a folder; name the folder that python -m core.build wrote (its out=)",
+         directory.c_str());
   }
   if (stat((directory + "/engine.json").c_str(), &facts) != 0) {
-    fail(INGOT_FOLDER, "%s holds no engine.json, so it is not a complete engine; name the folder that python -m core.build wrote (its "
-         "out=), or copy the whole of it again", directory.c_str());
+    fail(
+        INGOT_FOLDER,
+        "%s holds no engine.json, so it is not a complete engine; name the folder that python -m core.build wrote (its "
+        "out=), or copy the whole of it again",
+        directory.c_str());
   }
   const MappedFile file(directory + "/engine.json");
   check_seal(directory, file.text());
@@ -187,7 +211,8 @@ Manifest read_manifest(const std::string &directory, bool verify_weights) {
   } catch (const Error &error) {
     const std::string sentence = error.what();
     if (sentence.starts_with(directory)) throw;  // names the folder already
-    fail(INGOT_FOLDER, "%s/engine.json: %.1000s; rebuild it with python -m core.build", directory.c_str(), sentence.c_str());
+    fail(INGOT_FOLDER, "%s/engine.json: %.1000s; rebuild it with python -m core.build", directory.c_str(),
+         sentence.c_str());
   }
 }
 

@@ -34,9 +34,9 @@ struct Manifest {
   std::string rank_directory(int32_t rank) const;  // "<directory>/rank0"
 };
 
-// Everything the folder promises is there: seal, format version, sizes, and checksums of all files but graph.onnx and the weights
-// (those only with verify_weights; the header of the weights always). Throws Error(INGOT_FOLDER): one sentence that names the
-// folder and the file, says what was expected and found, and what to do.
+// Everything the folder promises is there: seal, format version, sizes, and checksums of all files but graph.onnx and
+// the weights (those only with verify_weights; the header of the weights always). Throws Error(INGOT_FOLDER): one
+// sentence that names the folder and the file, says what was expected and found, and what to do.
 Manifest read_manifest(const std::string &directory, bool verify_weights);
 
 }  // namespace ingot

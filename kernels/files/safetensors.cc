@@ -59,21 +59,23 @@ StoredTensor read_entry(const std::string &name, const Json &entry, uint8_t *dat
   return tensor;
 }
 
-void refuse_overlaps_and_holes(const std::string &path, std::vector<StoredTensor> tensors, const uint8_t *data, size_t length) {
+void refuse_overlaps_and_holes(const std::string &path, std::vector<StoredTensor> tensors, const uint8_t *data,
+                               size_t length) {
   std::sort(tensors.begin(), tensors.end(), [](const StoredTensor &a, const StoredTensor &b) {
     return a.data != b.data ? a.data < b.data : a.bytes < b.bytes;
   });
   const uint8_t *end = data;
   for (const StoredTensor &tensor : tensors) {
     if (tensor.data != end) {
-      fail(INGOT_FOLDER, "%s: %s before tensor '%.200s', at byte %td of the data: the file is damaged, copy it again", path.c_str(),
-           tensor.data < end ? "tensors overlap" : "a hole lies", tensor.name.c_str(), tensor.data - data);
+      fail(INGOT_FOLDER, "%s: %s before tensor '%.200s', at byte %td of the data: the file is damaged, copy it again",
+           path.c_str(), tensor.data < end ? "tensors overlap" : "a hole lies", tensor.name.c_str(),
+           tensor.data - data);
     }
     end = tensor.data + tensor.bytes;
   }
   if (end != data + length) {
-    fail(INGOT_FOLDER, "%s: %td bytes after the last tensor belong to none: the file is damaged, copy it again", path.c_str(),
-         data + length - end);
+    fail(INGOT_FOLDER, "%s: %td bytes after the last tensor belong to none: the file is damaged, copy it again",
+         path.c_str(), data + length - end);
   }
 }
 
@@ -83,7 +85,8 @@ Safetensors Safetensors::open(const std::string &path, MappedFile::Access access
   Safetensors result;
   result.file_ = MappedFile(path, access);
   const size_t size = result.file_.size();
-  if (size < 8) fail(INGOT_FOLDER, "%s: %zu bytes are too few for a safetensors file; copy it again", path.c_str(), size);
+  if (size < 8)
+    fail(INGOT_FOLDER, "%s: %zu bytes are too few for a safetensors file; copy it again", path.c_str(), size);
   const uint64_t header = length_word(result.file_.data());
   if (header > header_limit || header > size - 8) {
     fail(INGOT_FOLDER, "%s: the header should have %llu bytes, the file has %zu; copy it again", path.c_str(),
@@ -109,8 +112,9 @@ Safetensors Safetensors::open(const std::string &path, MappedFile::Access access
 }
 
 const StoredTensor *Safetensors::find(std::string_view name) const {
-  const auto found = std::lower_bound(tensors_.begin(), tensors_.end(), name,
-                                      [](const StoredTensor &tensor, std::string_view wanted) { return tensor.name < wanted; });
+  const auto found =
+      std::lower_bound(tensors_.begin(), tensors_.end(), name,
+                       [](const StoredTensor &tensor, std::string_view wanted) { return tensor.name < wanted; });
   return found != tensors_.end() && found->name == name ? &*found : nullptr;
 }
 

@@ -18,13 +18,13 @@ struct StoredTensor {
 
 class Safetensors {
  public:
-  // Refuses: a header or a range beyond the file, sizes that do not follow from type and shape, overlaps, holes, unknown types,
-  // duplicate names. Throws Error(INGOT_FOLDER) that names the file and the tensor.
+  // Refuses: a header or a range beyond the file, sizes that do not follow from type and shape, overlaps, holes,
+  // unknown types, duplicate names. Throws Error(INGOT_FOLDER) that names the file and the tensor.
   static Safetensors open(const std::string &path, MappedFile::Access access = MappedFile::Access::copy_on_write);
 
-  const StoredTensor *find(std::string_view name) const;  // NULL if there is none
+  const StoredTensor *find(std::string_view name) const;                 // NULL if there is none
   const std::vector<StoredTensor> &tensors() const { return tensors_; }  // sorted by name
-  size_t header_bytes() const { return header_bytes_; }  // the length word included
+  size_t header_bytes() const { return header_bytes_; }                  // the length word included
   const MappedFile &file() const { return file_; }
 
  private:

@@ -20,7 +20,8 @@ uint32_t word_at(const uint8_t *data) {
 }
 
 [[noreturn]] void refuse(const std::string &path, const char *what) {
-  fail(INGOT_FOLDER, "%s: %s: the file is damaged or of another version; rebuild the engine or copy it again", path.c_str(), what);
+  fail(INGOT_FOLDER, "%s: %s: the file is damaged or of another version; rebuild the engine or copy it again",
+       path.c_str(), what);
 }
 
 }  // namespace

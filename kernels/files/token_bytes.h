@@ -1,6 +1,7 @@
 // tokens.bin: the bytes of every token id, and which ids are special, that is, not text.
 //
-// "INGOTTOK", u32 version 1, u32 count, count + 1 u64 offsets into the blob, count u8 flags (1: special), the blob; little endian.
+// "INGOTTOK", u32 version 1, u32 count, count + 1 u64 offsets into the blob, count u8 flags (1: special), the blob;
+// little endian.
 #pragma once
 #include <cstdint>
 #include <string>

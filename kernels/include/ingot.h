@@ -1,8 +1,8 @@
 /* Ingot's C API: open an engine folder, submit requests, poll events. Plain C, append only.
  *
- * Every function that can fail returns 0 or an IngotStatus; ingot_last_error() then says, for the calling thread, what was asked,
- * what was found and what to do. Every struct begins with its size. Requests may be submitted and cancelled from any thread at any
- * time; one thread at a time polls. Nothing calls back.
+ * Every function that can fail returns 0 or an IngotStatus; ingot_last_error() then says, for the calling thread, what
+ * was asked, what was found and what to do. Every struct begins with its size. Requests may be submitted and cancelled
+ * from any thread at any time; one thread at a time polls. Nothing calls back.
  */
 #pragma once
 #include <stddef.h>
@@ -41,7 +41,8 @@ INGOT_API void ingot_free(void *);
 typedef struct {
   uint32_t size;
   int32_t threads;        /* CPU threads; 0: one per core */
-  int64_t cache_bytes;    /* memory for cache groups, all together; 0: enough for max_sequences of max_length, at most a quarter of memory */
+  int64_t cache_bytes;    /* memory for cache groups, all together; 0: enough for max_sequences of max_length, at most a
+                             quarter of memory */
   int32_t max_sequences;  /* in flight together; 0: what the engine was built for */
   int32_t token_budget;   /* tokens of one step; 0: what the engine was built for */
   int32_t verify_weights; /* 1: compare the checksum of every weight before opening */
@@ -66,13 +67,14 @@ typedef struct {
   float top_p;        /* 0 < p <= 1 */
   int32_t top_k;      /* 0: all */
   uint64_t seed;
-  int32_t logprobs;   /* -1: none; 0: of the chosen token; n: and of the n best, at most 64 */
+  int32_t logprobs; /* -1: none; 0: of the chosen token; n: and of the n best, at most 64 */
   int32_t ignore_eos;
   const int32_t *stop_ids; /* besides the engine's own end tokens */
   int32_t n_stop_ids;
   const char *const *stops; /* strings, UTF-8; text ends before the first that appears */
   int32_t n_stops;
-  float *logits; /* NULL, or n_ids × vocab float32 that receive the prompt's logits; must stay valid until the last event */
+  float *logits;    /* NULL, or n_ids × vocab float32 that receive the prompt's logits; must stay valid until the last
+                       event */
   int32_t priority; /* higher first */
 } IngotRequest;
 
@@ -83,18 +85,18 @@ INGOT_API int ingot_cancel(IngotEngine *, uint64_t id);
 typedef enum { INGOT_TOKEN = 1, INGOT_FINISH = 2 } IngotEventKind;
 typedef enum {
   INGOT_RUNNING = 0,
-  INGOT_STOP = 1,      /* an end token, a stop token or a stop string */
-  INGOT_LENGTH = 2,    /* max_tokens, or the end of the cache */
+  INGOT_STOP = 1,   /* an end token, a stop token or a stop string */
+  INGOT_LENGTH = 2, /* max_tokens, or the end of the cache */
   INGOT_CANCELLED = 3,
-  INGOT_ERROR = 4      /* text holds the sentence */
+  INGOT_ERROR = 4 /* text holds the sentence */
 } IngotFinish;
 
-/* What happened to a request. A TOKEN event carries a token and the whole characters that are now certain (possibly none: bytes of
- * an unfinished character or of a possible stop string are held back); the FINISH event carries the rest of the text. The token
- * that ended a request by STOP is not text. Pointers stay valid until the next poll. */
+/* What happened to a request. A TOKEN event carries a token and the whole characters that are now certain (possibly
+ * none: bytes of an unfinished character or of a possible stop string are held back); the FINISH event carries the rest
+ * of the text. The token that ended a request by STOP is not text. Pointers stay valid until the next poll. */
 typedef struct {
   uint32_t size;
-  int32_t kind;   /* IngotEventKind */
+  int32_t kind; /* IngotEventKind */
   uint64_t request;
   int32_t token;  /* TOKEN: its id */
   int32_t finish; /* FINISH: IngotFinish */
@@ -105,29 +107,32 @@ typedef struct {
   const char *text;
   int32_t text_bytes;
   int32_t prompt_tokens, cached_tokens, generated_tokens; /* FINISH: counts */
-  double queued_s, first_token_s, total_s;                /* FINISH: seconds from submit to the first step, first token, end */
+  double queued_s, first_token_s, total_s; /* FINISH: seconds from submit to the first step, first token, end */
 } IngotEvent;
 
-/* Waits until there is an event or `timeout` seconds have passed; returns how many of `capacity` were filled, or -status. */
+/* Waits until there is an event or `timeout` seconds have passed; returns how many of `capacity` were filled, or
+ * -status. */
 INGOT_API int32_t ingot_poll(IngotEngine *, IngotEvent *events, int32_t capacity, double timeout);
 
 /* Runs one op by itself, for tests and tools. `node` is one line of plan.txt's grammar:
  *   op NAME DOMAIN::OP in=a,b,- out=y key=f:1e-5
- * `in` and `out` are contiguous tensors in the row's order; absent inputs have data NULL. `kernel` NULL: the one an engine would
- * take. `library` NULL: built-in ops. Returns an IngotStatus. */
+ * `in` and `out` are contiguous tensors in the row's order; absent inputs have data NULL. `kernel` NULL: the one an
+ * engine would take. `library` NULL: built-in ops. Returns an IngotStatus. */
 typedef struct {
   void *data;
   int64_t shape[8];
   int32_t dtype, rank;
 } IngotArray;
-INGOT_API int ingot_run_op(const char *node, const char *library, const char *kernel, int32_t threads, const IngotArray *in,
-                           int32_t n_in, IngotArray *out, int32_t n_out);
+INGOT_API int ingot_run_op(const char *node, const char *library, const char *kernel, int32_t threads,
+                           const IngotArray *in, int32_t n_in, IngotArray *out, int32_t n_out);
 /* Output types and shapes of that line for these inputs (data may be NULL except for HOST inputs). */
-INGOT_API int ingot_infer_op(const char *node, const char *library, const IngotArray *in, int32_t n_in, IngotArray *out, int32_t n_out);
+INGOT_API int ingot_infer_op(const char *node, const char *library, const IngotArray *in, int32_t n_in, IngotArray *out,
+                             int32_t n_out);
 
-/* Writes elements [first, first + count) of the counter-based random tensor `seed`: uniform in ±scale, as dtype, to data. Element i is
- * scale * (2 u - 1) with u = (mix(seed + (i + 1) * 0x9E3779B97F4A7C15) >> 40) / 2^24, mix being the finaliser of SplitMix64 (Steele,
- * Lea, Flood, OOPSLA 2014): z ^= z >> 30, z *= 0xBF58476D1CE4E5B9, z ^= z >> 27, z *= 0x94D049BB133111EB, z ^= z >> 31. */
+/* Writes elements [first, first + count) of the counter-based random tensor `seed`: uniform in ±scale, as dtype, to
+ * data. Element i is scale * (2 u - 1) with u = (mix(seed + (i + 1) * 0x9E3779B97F4A7C15) >> 40) / 2^24, mix being the
+ * finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): z ^= z >> 30, z *= 0xBF58476D1CE4E5B9, z ^= z >> 27, z *=
+ * 0x94D049BB133111EB, z ^= z >> 31. */
 INGOT_API int ingot_random(uint64_t seed, uint64_t first, uint64_t count, float scale, int32_t dtype, void *data);
 
 #ifdef __cplusplus

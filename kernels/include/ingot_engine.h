@@ -1,8 +1,8 @@
 /* The contract between the runtime and an engine: how a step reaches whatever executes it. Plain C, append only.
  *
- * engine.json names an engine; it is built in ("cpu", "fake") or a shared library that exports `ingot_engine_v1`. The runtime owns
- * scheduling, pages, sampling, token feedback and length updates; the engine owns weights, activations and kernels. One instance
- * serves one rank and is called by one thread.
+ * engine.json names an engine; it is built in ("cpu", "fake") or a shared library that exports `ingot_engine_v1`. The
+ * runtime owns scheduling, pages, sampling, token feedback and length updates; the engine owns weights, activations and
+ * kernels. One instance serves one rank and is called by one thread.
  */
 #pragma once
 #include "ingot_op.h"
@@ -13,7 +13,8 @@ extern "C" {
 
 #define INGOT_ENGINE_ABI 1
 
-/* A tensor of a cache group. Dimension 0 is P, pages, for kinds "paged" and "window", and S, slots, for kind "state". */
+/* A tensor of a cache group. Dimension 0 is P, pages, for kinds "paged" and "window", and S, slots, for kind "state".
+ */
 typedef struct {
   const char *name;
   int32_t dtype, rank;
@@ -23,7 +24,8 @@ typedef struct {
 /* Layers that share one page table. */
 typedef struct {
   const char *name;
-  const char *kind;    /* "paged": every token is kept; "window": tokens that left the window are not; "state": one row per slot */
+  const char *
+      kind; /* "paged": every token is kept; "window": tokens that left the window are not; "state": one row per slot */
   int32_t page_tokens; /* W, tokens per page */
   int32_t window;      /* tokens a query sees, itself included; 0: all */
   int32_t sharded;     /* 1: each rank holds its own heads; 0: replicated */
@@ -59,7 +61,8 @@ typedef struct {
   int64_t weight_bytes, activation_bytes; /* resident, for the memory ledger */
 } IngotEngineSpec;
 
-/* Memory of the cache groups: pools[g][t] is tensor t of group g, pages[g] its P. Page 0 belongs to nobody: padding writes there. */
+/* Memory of the cache groups: pools[g][t] is tensor t of group g, pages[g] its P. Page 0 belongs to nobody: padding
+ * writes there. */
 typedef struct {
   uint32_t size;
   int32_t n_groups;
@@ -67,8 +70,8 @@ typedef struct {
   void *const *const *pools;
 } IngotPools;
 
-/* One step as the engine sees it. `message` is the flat step message (kernels/runtime/step.h); `fields` are the tensors the runtime
- * made of it, in the order of the function's `fields`, on the engine's device. */
+/* One step as the engine sees it. `message` is the flat step message (kernels/runtime/step.h); `fields` are the tensors
+ * the runtime made of it, in the order of the function's `fields`, on the engine's device. */
 struct IngotStep {
   uint32_t size;
   int32_t function;
@@ -85,7 +88,7 @@ typedef struct {
   uint32_t size;
   const char *directory; /* the rank's folder: rank0/ */
   IngotCtx *ctx;
-  int32_t threads; /* CPU: size of the pool; 0: one per core */
+  int32_t threads;     /* CPU: size of the pool; 0: one per core */
   const char *kernels; /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
 } IngotEngineOptions;
 

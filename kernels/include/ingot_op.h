@@ -1,10 +1,11 @@
 /* The contract between an op library, an engine and the runtime: plain C, append only.
  *
- * An op is one row (IngotOp): its name, its formula, its inputs and outputs with shapes in words, its attributes, and any number of
- * kernels per device. Engines, the ONNX schemas, the op tests and the reference page all read that row. A shared library with more
- * ops exports `ingot_ops_v1` and nothing else. Every function returns 0, or a non-zero code after ctx->host->error(...). No
- * exception and no C++ type crosses this line: a stranger's wheel may come from another compiler. There are no globals: several
- * ranks live in one process, a thread each, and everything a kernel keeps hangs on the `self` that `create` returned.
+ * An op is one row (IngotOp): its name, its formula, its inputs and outputs with shapes in words, its attributes, and
+ * any number of kernels per device. Engines, the ONNX schemas, the op tests and the reference page all read that row. A
+ * shared library with more ops exports `ingot_ops_v1` and nothing else. Every function returns 0, or a non-zero code
+ * after ctx->host->error(...). No exception and no C++ type crosses this line: a stranger's wheel may come from another
+ * compiler. There are no globals: several ranks live in one process, a thread each, and everything a kernel keeps hangs
+ * on the `self` that `create` returned.
  */
 #pragma once
 #include <stddef.h>
@@ -17,7 +18,8 @@ extern "C" {
 #define INGOT_OP_ABI 1
 #define INGOT_MAX_RANK 8
 
-/* Element types. The numbers are those of onnx.TensorProto.DataType; the words are used in rows, plan.txt and messages. */
+/* Element types. The numbers are those of onnx.TensorProto.DataType; the words are used in rows, plan.txt and messages.
+ */
 enum IngotDtype {
   INGOT_F32 = 1,     /* f32 */
   INGOT_U8 = 2,      /* u8 */
@@ -45,16 +47,16 @@ enum IngotRole {
 
 typedef struct {
   const char *name;
-  const char *shape;   /* "T D": one word per dimension; a word is bound by its first use and checked by the others; numbers stand for
-                          themselves; an output may use arithmetic over words and integer attributes: "T (H+2*G)*K"; "..." is any
-                          rank, described by `infer` */
-  const char *type;    /* "f32|f16|bf16", or "X:f32|f16|bf16": every argument that says X has one and the same type; an output may
-                          say "=dtype": what the attribute of that name says */
-  uint8_t role;        /* IngotRole */
-  uint8_t optional;    /* an input that may be absent */
-  uint8_t variadic;    /* the last input or output, repeated one or more times */
-  int8_t alias;        /* outputs: the input whose memory this output may take over; -1 for none. An output that aliases a STATE
-                          input is that state */
+  const char *shape; /* "T D": one word per dimension; a word is bound by its first use and checked by the others;
+                        numbers stand for themselves; an output may use arithmetic over words and integer attributes: "T
+                        (H+2*G)*K"; "..." is any rank, described by `infer` */
+  const char *type;  /* "f32|f16|bf16", or "X:f32|f16|bf16": every argument that says X has one and the same type; an
+                        output may  say "=dtype": what the attribute of that name says */
+  uint8_t role;      /* IngotRole */
+  uint8_t optional;  /* an input that may be absent */
+  uint8_t variadic;  /* the last input or output, repeated one or more times */
+  int8_t alias;      /* outputs: the input whose memory this output may take over; -1 for none. An output that aliases a
+                        STATE      input is that state */
 } IngotArg;
 
 typedef struct {
@@ -77,7 +79,8 @@ typedef struct IngotCtx IngotCtx;
 /* Services of the host. Append only; a library compares `size` before it uses a later entry. */
 typedef struct IngotHost {
   uint32_t size;
-  /* Records a sentence for the caller; returns 1, so that a kernel may `return host->error(ctx, "…")`. printf format. */
+  /* Records a sentence for the caller; returns 1, so that a kernel may `return host->error(ctx, "…")`. printf format.
+   */
   int (*error)(IngotCtx *, const char *format, ...);
   void (*log)(IngotCtx *, int level, const char *format, ...);
 
@@ -88,18 +91,20 @@ typedef struct IngotHost {
   const char *(*attr_string)(const IngotNode *, const char *name);
   int32_t (*attr_ints)(const IngotNode *, const char *name, const int64_t **values);
   int32_t (*attr_floats)(const IngotNode *, const char *name, const double **values);
-  /* Type and rank of input or output i; a dimension that does not depend on the step as a number, one that does as its largest
-     value. 0 for an absent input's dtype. */
+  /* Type and rank of input or output i; a dimension that does not depend on the step as a number, one that does as its
+     largest value. 0 for an absent input's dtype. */
   int32_t (*input_count)(const IngotNode *);
   int32_t (*output_count)(const IngotNode *);
-  void (*input)(const IngotNode *, int32_t i, IngotTensor *);  /* data is set for WEIGHT and HOST inputs */
+  void (*input)(const IngotNode *, int32_t i, IngotTensor *); /* data is set for WEIGHT and HOST inputs */
   void (*output)(const IngotNode *, int32_t i, IngotTensor *);
 
   /* The step's host-side fields by name ("positions_T"); NULL data if the step has no such field. */
   void (*step_field)(const IngotStep *, const char *name, IngotTensor *);
 
-  /* Calls body(arg, begin, end) over parts of 0…n-1 on the engine's one thread pool and waits. grain: the least a part should hold. */
-  void (*parallel_for)(IngotCtx *, int64_t n, int64_t grain, void (*body)(void *arg, int64_t begin, int64_t end), void *arg);
+  /* Calls body(arg, begin, end) over parts of 0…n-1 on the engine's one thread pool and waits. grain: the least a part
+   * should hold. */
+  void (*parallel_for)(IngotCtx *, int64_t n, int64_t grain, void (*body)(void *arg, int64_t begin, int64_t end),
+                       void *arg);
 } IngotHost;
 
 struct IngotCtx {
@@ -127,8 +132,8 @@ enum IngotKernelFlag {
   INGOT_REFERENCE = 8        /* the naive float32 definition that every other kernel is tested against */
 };
 
-/* One way to run an op on a device. An op may have several: "naive", "avx512", "xqa", "fa2". The first supported one in the row's
- * order is taken, so the definition stands last. Entries other than `enqueue` may be NULL. */
+/* One way to run an op on a device. An op may have several: "naive", "avx512", "xqa", "fa2". The first supported one in
+ * the row's order is taken, so the definition stands last. Entries other than `enqueue` may be NULL. */
 typedef struct {
   const char *name;
   int32_t device;         /* IngotDevice */

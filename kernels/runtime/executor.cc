@@ -107,8 +107,10 @@ bool Executor::receive() {
   if (stopping_) return false;
   messages.swap(inbox_);
   for (Message &message : messages) {
-    if (auto *request = std::get_if<Request>(&message)) leader_.add(std::move(*request));
-    else leader_.cancel(std::get<uint64_t>(message));
+    if (auto *request = std::get_if<Request>(&message))
+      leader_.add(std::move(*request));
+    else
+      leader_.cancel(std::get<uint64_t>(message));
   }
   if (inbox_requests_) {  // in one go, so that a request is always counted somewhere
     const std::lock_guard events_lock(events_mutex_);

@@ -52,24 +52,33 @@ size_t capacity(FieldKind kind, const IngotEngineSpec &spec, int32_t max_sequenc
     case FieldKind::ids:
     case FieldKind::positions:
     case FieldKind::sequences:
-    case FieldKind::cells: return static_cast<size_t>(spec.max_tokens);
-    case FieldKind::rows: return static_cast<size_t>(spec.max_rows);
+    case FieldKind::cells:
+      return static_cast<size_t>(spec.max_tokens);
+    case FieldKind::rows:
+      return static_cast<size_t>(spec.max_rows);
     case FieldKind::slots:
-    case FieldKind::cached: return static_cast<size_t>(max_sequences);
-    case FieldKind::starts: return static_cast<size_t>(max_sequences) + 1;
-    case FieldKind::pages: return static_cast<size_t>(max_sequences) * static_cast<size_t>(spec.max_pages);
+    case FieldKind::cached:
+      return static_cast<size_t>(max_sequences);
+    case FieldKind::starts:
+      return static_cast<size_t>(max_sequences) + 1;
+    case FieldKind::pages:
+      return static_cast<size_t>(max_sequences) * static_cast<size_t>(spec.max_pages);
   }
   return 0;
 }
 
 int64_t first_dim(FieldKind kind, const StepHeader &step) {
   switch (kind) {
-    case FieldKind::rows: return step.N;
+    case FieldKind::rows:
+      return step.N;
     case FieldKind::slots:
     case FieldKind::cached:
-    case FieldKind::pages: return step.S;
-    case FieldKind::starts: return step.S + 1;
-    default: return step.T;
+    case FieldKind::pages:
+      return step.S;
+    case FieldKind::starts:
+      return step.S + 1;
+    default:
+      return step.T;
   }
 }
 
@@ -151,16 +160,28 @@ void StepFields::fill(Field &field, const StepView &step, const Slots &slots) {
     case FieldKind::positions:
       each_token(step, [&](int32_t t, int32_t, int32_t position) { values[t] = position; });
       break;
-    case FieldKind::sequences: each_token(step, [&](int32_t t, int32_t s, int32_t) { values[t] = s; }); break;
-    case FieldKind::rows: std::copy(step.rows_N.begin(), step.rows_N.end(), values); break;
-    case FieldKind::slots: std::copy(step.slots_S.begin(), step.slots_S.end(), values); break;
-    case FieldKind::cached: std::copy(step.cached_S.begin(), step.cached_S.end(), values); break;
+    case FieldKind::sequences:
+      each_token(step, [&](int32_t t, int32_t s, int32_t) { values[t] = s; });
+      break;
+    case FieldKind::rows:
+      std::copy(step.rows_N.begin(), step.rows_N.end(), values);
+      break;
+    case FieldKind::slots:
+      std::copy(step.slots_S.begin(), step.slots_S.end(), values);
+      break;
+    case FieldKind::cached:
+      std::copy(step.cached_S.begin(), step.cached_S.end(), values);
+      break;
     case FieldKind::starts:
       values[0] = 0;
       for (int32_t s = 0; s < step.header->S; ++s) values[s + 1] = values[s] + step.lengths_S[s];
       break;
-    case FieldKind::pages: fill_pages(field, step, slots); break;
-    case FieldKind::cells: fill_cells(field, step, slots); break;
+    case FieldKind::pages:
+      fill_pages(field, step, slots);
+      break;
+    case FieldKind::cells:
+      fill_cells(field, step, slots);
+      break;
   }
 }
 

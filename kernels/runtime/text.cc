@@ -43,8 +43,10 @@ std::string take_characters(std::string &bytes, bool all) {
   while (at < bytes.size()) {
     const Character character = first_character(std::string_view(bytes).substr(at));
     if (character.unfinished && !all) break;
-    if (character.whole) text.append(bytes, at, character.bytes);
-    else text += replacement;
+    if (character.whole)
+      text.append(bytes, at, character.bytes);
+    else
+      text += replacement;
     at += character.bytes;
   }
   bytes.erase(0, at);

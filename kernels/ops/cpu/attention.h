@@ -9,13 +9,13 @@
 
 namespace ingot {
 
-constexpr int64_t attention_block = 32;     // keys
-constexpr int64_t attention_rows = 16;      // tokens x heads of one group that share the keys they read
+constexpr int64_t attention_block = 32;  // keys
+constexpr int64_t attention_rows = 16;   // tokens x heads of one group that share the keys they read
 constexpr int64_t max_head_size = 256;
 
 struct Attention {
   int64_t T, H, G, K, W, M;
-  int64_t window;  // 0: all
+  int64_t window;        // 0: all
   float scale, softcap;  // softcap 0: none
   int32_t dtype;         // of q, caches and y
   const void *q_THK;

@@ -1,7 +1,6 @@
 #include "ops/cpu/attention.h"
-
-#include "ops/cpu/avx2_lanes.h"
 #include "ops/cpu/attention_units.h"
+#include "ops/cpu/avx2_lanes.h"
 
 namespace ingot {
 

@@ -83,9 +83,12 @@ void AttentionTile<L>::close_row(int64_t r, int64_t t, int64_t head) const {
   for (int64_t k = 0; k < stride; k += L::width) L::store(y + k, L::div(L::load(sums + r * stride + k), sum));
   auto *target = static_cast<unsigned char *>(a.y_THK) + (t * a.H + head) * a.K * element_bytes(a.dtype);
   switch (a.dtype) {
-    case INGOT_F32: return convert_elements<L, INGOT_F32, INGOT_F32>(y, target, a.K);
-    case INGOT_F16: return convert_elements<L, INGOT_F32, INGOT_F16>(y, target, a.K);
-    default: return convert_elements<L, INGOT_F32, INGOT_BF16>(y, target, a.K);
+    case INGOT_F32:
+      return convert_elements<L, INGOT_F32, INGOT_F32>(y, target, a.K);
+    case INGOT_F16:
+      return convert_elements<L, INGOT_F32, INGOT_F16>(y, target, a.K);
+    default:
+      return convert_elements<L, INGOT_F32, INGOT_BF16>(y, target, a.K);
   }
 }
 

@@ -18,9 +18,12 @@ CpuFeatures cpu_features() {
 bool cpu_has(Instructions instructions) {
   const CpuFeatures features = cpu_features();
   switch (instructions) {
-    case Instructions::avx512: return features.avx512;
-    case Instructions::avx2: return features.avx2;
-    default: return true;
+    case Instructions::avx512:
+      return features.avx512;
+    case Instructions::avx2:
+      return features.avx2;
+    default:
+      return true;
   }
 }
 

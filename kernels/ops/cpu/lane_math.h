@@ -43,11 +43,16 @@ inline void convert_elements(const void *from, void *to, int64_t count) {
 template <class Lanes, int32_t to_dtype>
 inline void convert_from(const void *from, int32_t dtype, void *to, int64_t count) {
   switch (dtype) {
-    case INGOT_F32: return convert_elements<Lanes, INGOT_F32, to_dtype>(from, to, count);
-    case INGOT_F16: return convert_elements<Lanes, INGOT_F16, to_dtype>(from, to, count);
-    case INGOT_BF16: return convert_elements<Lanes, INGOT_BF16, to_dtype>(from, to, count);
-    case INGOT_F8E4M3: return convert_elements<Lanes, INGOT_F8E4M3, to_dtype>(from, to, count);
-    default: return convert_elements<Lanes, INGOT_I8, to_dtype>(from, to, count);
+    case INGOT_F32:
+      return convert_elements<Lanes, INGOT_F32, to_dtype>(from, to, count);
+    case INGOT_F16:
+      return convert_elements<Lanes, INGOT_F16, to_dtype>(from, to, count);
+    case INGOT_BF16:
+      return convert_elements<Lanes, INGOT_BF16, to_dtype>(from, to, count);
+    case INGOT_F8E4M3:
+      return convert_elements<Lanes, INGOT_F8E4M3, to_dtype>(from, to, count);
+    default:
+      return convert_elements<Lanes, INGOT_I8, to_dtype>(from, to, count);
   }
 }
 

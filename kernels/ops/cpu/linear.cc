@@ -217,14 +217,36 @@ int enqueue_scaled_linear(void *self, const IngotCall *call, int32_t, IngotCtx *
 
 template <Instructions set>
 constexpr IngotKernel linear_kernel(const char *name) {
-  return {name,    INGOT_CPU, 0, 0, INGOT_BATCH_INVARIANT, supports_linear<set>, nullptr, workspace_of<set, 1>,
-          nullptr, create_linear<set>, nullptr, enqueue_linear, destroy_linear};
+  return {name,
+          INGOT_CPU,
+          0,
+          0,
+          INGOT_BATCH_INVARIANT,
+          supports_linear<set>,
+          nullptr,
+          workspace_of<set, 1>,
+          nullptr,
+          create_linear<set>,
+          nullptr,
+          enqueue_linear,
+          destroy_linear};
 }
 
 template <Instructions set>
 constexpr IngotKernel scaled_linear_kernel(const char *name) {
-  return {name,    INGOT_CPU, 0, 0, INGOT_BATCH_INVARIANT, supports_scaled_linear<set>, nullptr, workspace_of<set, 2>,
-          nullptr, create_linear<set>, nullptr, enqueue_scaled_linear, destroy_linear};
+  return {name,
+          INGOT_CPU,
+          0,
+          0,
+          INGOT_BATCH_INVARIANT,
+          supports_scaled_linear<set>,
+          nullptr,
+          workspace_of<set, 2>,
+          nullptr,
+          create_linear<set>,
+          nullptr,
+          enqueue_scaled_linear,
+          destroy_linear};
 }
 
 constexpr IngotKernel linear_table[] = {

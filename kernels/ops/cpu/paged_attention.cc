@@ -176,8 +176,8 @@ int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
 
 template <Instructions set>
 constexpr IngotKernel kernel(const char *name) {
-  return {name,    INGOT_CPU,   0,       0,       INGOT_BATCH_INVARIANT, supports<set>, nullptr, nullptr,
-          nullptr, create<set>, nullptr, enqueue, destroy};
+  return {name,        INGOT_CPU, 0,       0,      INGOT_BATCH_INVARIANT, supports<set>, nullptr, nullptr, nullptr,
+          create<set>, nullptr,   enqueue, destroy};
 }
 
 constexpr IngotKernel table[] = {

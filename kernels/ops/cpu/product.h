@@ -23,8 +23,8 @@ struct Product {
 };
 
 struct ProductKernel {
-  int32_t x_dtype;        // what it reads x as: INGOT_F32 or INGOT_BF16
-  int32_t tile_tokens;    // tokens of one tile: with no more, weights are read once and decoded in registers
+  int32_t x_dtype;      // what it reads x as: INGOT_F32 or INGOT_BF16
+  int32_t tile_tokens;  // tokens of one tile: with no more, weights are read once and decoded in registers
   // Writes `count` elements of `from`, of type `dtype`, as x_dtype.
   void (*convert)(const void *from, int32_t dtype, void *to, int64_t count);
   // Computes the outputs of rows begin … end-1. panel: panel_bytes(D) of scratch for decoded weights, or NULL.

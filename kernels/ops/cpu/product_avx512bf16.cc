@@ -113,9 +113,12 @@ void convert(const void *from, int32_t dtype, void *to, int64_t count) {
 
 void rows(const Product &p, int64_t begin, int64_t end, void *panel) {
   switch (p.weight_dtype) {
-    case INGOT_BF16: return multiply_rows<Bf16Dot>(p, begin, end);
-    case INGOT_F8E4M3: return multiply_codes<CodeDot<INGOT_F8E4M3>, Bf16Dot>(p, begin, end, panel, convert);
-    default: return multiply_codes<CodeDot<INGOT_I8>, Bf16Dot>(p, begin, end, panel, convert);
+    case INGOT_BF16:
+      return multiply_rows<Bf16Dot>(p, begin, end);
+    case INGOT_F8E4M3:
+      return multiply_codes<CodeDot<INGOT_F8E4M3>, Bf16Dot>(p, begin, end, panel, convert);
+    default:
+      return multiply_codes<CodeDot<INGOT_I8>, Bf16Dot>(p, begin, end, panel, convert);
   }
 }
 

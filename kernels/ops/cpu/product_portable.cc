@@ -1,6 +1,5 @@
-#include "ops/cpu/product.h"
-
 #include "ops/cpu/portable_lanes.h"
+#include "ops/cpu/product.h"
 #include "ops/cpu/product_rows.h"
 
 namespace ingot {

@@ -46,9 +46,12 @@ inline void finish_outputs(const Product &p, int64_t t, const RowBlock &rows, co
 template <class L>
 inline void finish(const Product &p, int64_t t, const RowBlock &rows, const float *sums) {
   switch (p.y_dtype) {
-    case INGOT_F32: return finish_outputs<L, INGOT_F32>(p, t, rows, sums);
-    case INGOT_F16: return finish_outputs<L, INGOT_F16>(p, t, rows, sums);
-    default: return finish_outputs<L, INGOT_BF16>(p, t, rows, sums);
+    case INGOT_F32:
+      return finish_outputs<L, INGOT_F32>(p, t, rows, sums);
+    case INGOT_F16:
+      return finish_outputs<L, INGOT_F16>(p, t, rows, sums);
+    default:
+      return finish_outputs<L, INGOT_BF16>(p, t, rows, sums);
   }
 }
 
@@ -166,11 +169,16 @@ template <class L>
 void float_rows(const Product &p, int64_t begin, int64_t end, void *panel) {
   using Plain = FloatDot<L, INGOT_F32>;
   switch (p.weight_dtype) {
-    case INGOT_F32: return multiply_rows<Plain>(p, begin, end);
-    case INGOT_F16: return multiply_rows<FloatDot<L, INGOT_F16>>(p, begin, end);
-    case INGOT_BF16: return multiply_rows<FloatDot<L, INGOT_BF16>>(p, begin, end);
-    case INGOT_F8E4M3: return multiply_codes<FloatDot<L, INGOT_F8E4M3>, Plain>(p, begin, end, panel, float_convert<L>);
-    default: return multiply_codes<FloatDot<L, INGOT_I8>, Plain>(p, begin, end, panel, float_convert<L>);
+    case INGOT_F32:
+      return multiply_rows<Plain>(p, begin, end);
+    case INGOT_F16:
+      return multiply_rows<FloatDot<L, INGOT_F16>>(p, begin, end);
+    case INGOT_BF16:
+      return multiply_rows<FloatDot<L, INGOT_BF16>>(p, begin, end);
+    case INGOT_F8E4M3:
+      return multiply_codes<FloatDot<L, INGOT_F8E4M3>, Plain>(p, begin, end, panel, float_convert<L>);
+    default:
+      return multiply_codes<FloatDot<L, INGOT_I8>, Plain>(p, begin, end, panel, float_convert<L>);
   }
 }
 
