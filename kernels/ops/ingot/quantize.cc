@@ -1,0 +1,60 @@
+// QuantizeToken: the row and its definition.
+#include "ops/ingot/quantize_row.h"
+#include "ops/ingot/row.h"
+#include "ops/rows.h"
+
+namespace ingot {
+namespace {
+
+int infer(const IngotNode *node, IngotCtx *ctx, const IngotTensor *in, int32_t, IngotTensor *out, int32_t n_out) {
+  const int64_t dtype = ctx->host->attr_int(node, "dtype");
+  if (check_codes(dtype, ctx)) return 1;
+  if (n_out != 2) return ctx->host->error(ctx, "%d outputs are asked for, not the 2 of codes and scale", n_out);
+  describe(out[0], static_cast<int32_t>(dtype), {in[0].shape[0], in[0].shape[1]});
+  describe(out[1], INGOT_F32, {in[0].shape[0]});
+  return 0;
+}
+
+void quantize_part(void *arg, int64_t begin, int64_t end) {
+  const IngotCall &call = *static_cast<const IngotCall *>(arg);
+  const IngotTensor &x = call.in[0], &codes = call.out[0];
+  const int64_t D = x.shape[1];
+  auto *scale_T = static_cast<float *>(call.out[1].data);
+  for (int64_t t = begin; t < end; ++t) {
+    const auto fill = [&](int64_t d, int64_t count, float *to) { read_floats(x.data, x.dtype, t * D + d, count, to); };
+    scale_T[t] = quantize_row(fill, D, codes.dtype, static_cast<uint8_t *>(codes.data) + t * D);
+  }
+}
+
+struct Nothing {};
+
+int create(const IngotNode *node, IngotCtx *ctx, void **self) { return keep(Nothing{}, node, ctx, self); }
+
+int enqueue(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  const IngotTensor &x = call->in[0];
+  const double token_time = 1.5 * static_cast<double>(x.shape[1]);
+  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(token_time), quantize_part, const_cast<IngotCall *>(call));
+  return 0;
+}
+
+constexpr IngotArg inputs[] = {{"x", "T D", floats, INGOT_ACTIVATION, 0, 0, -1}};
+constexpr IngotArg outputs[] = {{"codes", "T D", "=dtype", INGOT_ACTIVATION, 0, 0, -1},
+                                {"scale", "T", "f32", INGOT_ACTIVATION, 0, 0, -1}};
+constexpr IngotAttr attributes[] = {{"dtype", "dtype", "f8e4m3"}};
+constexpr IngotKernel kernels[] = {{"naive", INGOT_CPU, 0, 0, naive_flags, nullptr, nullptr, nullptr, nullptr, create,
+                                    nullptr, enqueue, release<Nothing>}};
+
+constexpr IngotOp rows[] = {op_row("QuantizeToken",
+                                   "scale = max(max|x| / largest, 1e-12) for each token, with largest = 448 for "
+                                   "f8e4m3 and 127 for i8; codes = x / scale, rounded to the nearest, ties to even, "
+                                   "and saturated. All in float32. A NaN makes the token's scale NaN, its codes NaN "
+                                   "(f8e4m3) or 0 (i8). Dynamic quantization by token: ZeroQuant, arXiv 2206.01861, "
+                                   "section 4.1; the format: FP8 Formats for Deep Learning, arXiv 2209.05433, section "
+                                   "3.",
+                                   inputs, outputs, attributes, infer, kernels)};
+
+}  // namespace
+
+std::span<const IngotOp> quantize_rows() { return rows; }
+
+}  // namespace ingot
