@@ -21,7 +21,7 @@ def build(plan, plugins) -> dict:
         kept = folder / "dump" if plan.dump else None
         ops.register(calls.op_libraries(plugins))
         weights = checkpoint.open_checkpoint(plan.checkpoint, random_config(plan), plan.seed)
-        plan = replace(plan, sizes=weights.config)
+        plan = replace(plan, sizes=weights.config, files=tuple(weights.files))
         calls.conflicts(plugins, plan)
         step(f"checkpoint {plan.checkpoint}: {len(weights.names())} tensors")
         model = spec.verify(calls.graph(plugins, plan, weights), after="graph")

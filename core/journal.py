@@ -16,9 +16,13 @@ class Journal:
         self.rewritten: dict[Any, str] = {}
         self.refused: dict[Any, str] = {}
         self.unlike: dict[Any, str] = {}
+        self.makers: dict[Any, frozenset] = {}  # of a new node: the rules that it comes from
 
     def watch(self, rule):
-        """A copy of `rule` whose every attempt is kept here."""
+        """A copy of `rule` whose every attempt is kept here.
+
+        What a rule has made is not offered to it again, or one that fits its own result never ends.
+        """
         watched, journal = copy.copy(rule), self
         starts = {p.op_identifier() for p in rule._target_pattern.output_nodes[:1]}
         last = {}
@@ -28,7 +32,12 @@ class Journal:
 
         def try_rewrite(model, container, node, **named):
             last.clear()
+            makers = journal.makers.get(node, frozenset())
+            if rule in makers:
+                return None
             delta = type(rule).try_rewrite(watched, model, container, node, **named)
+            if delta is not None:
+                journal.makers.update(dict.fromkeys(delta.new_nodes, makers | {rule}))
             if container is journal.graph and node in journal.names:
                 if delta is not None:
                     journal.rewritten[node] = str(rule)

@@ -64,13 +64,13 @@ def _attribute(attribute: Attribute) -> OpSchema.Attribute:
     kind = KINDS[attribute.type]
     if attribute.default is None:
         return OpSchema.Attribute(attribute.name, OpSchema.AttrType(kind), required=True)
-    default = onnx.helper.make_attribute(
-        attribute.name, _value(attribute.type, attribute.default), attr_type=kind
-    )
+    default = onnx.helper.make_attribute(attribute.name, default_value(attribute), attr_type=kind)
     return OpSchema.Attribute(attribute.name, default)
 
 
-def _value(kind: str, text: str):
+def default_value(attribute: Attribute):
+    """The default of an attribute that has one, as a Python value."""
+    kind, text = attribute.type, attribute.default or ""
     if kind == "dtype":
         return DTYPES.get(text, 0)
     if kind == "string":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,22 @@ from .hookspecs import Optional, optional
 from .journal import Journal
 from .report import Report
 
-__all__ = ["PassError", "dump", "optional", "run"]
+__all__ = ["PassError", "Told", "dump", "optional", "run"]
 
 INLINE_BYTES = 1024  # larger initializers are named in a kept graph, not written
 
 
 class PassError(UserError):
     """A rewrite that was asked for changed nothing."""
+
+
+@dataclass
+class Told(ir.passes.PassResult):
+    """A pass's result that says of each node it started from what became of it."""
+
+    rewritten: list[tuple[str, str]] = field(default_factory=list)  # node, what it is now
+    refused: list[tuple[str, str]] = field(default_factory=list)  # node, why
+    unlike: list[tuple[str, str]] = field(default_factory=list)  # node, where it differs
 
 
 def run(item: Any, model: ir.Model, plugin: str, folder: Path | None = None) -> Report:
@@ -140,7 +150,12 @@ def _apply(rewrite, model: ir.Model, journal: Journal, report: Report) -> bool:
     if isinstance(rewrite, ir.passes.PassBase):
         result = rewrite(model)
         report.model = result.model
-        report.rewritten += journal.differences(result.model) if result.modified else []
+        if isinstance(result, Told):
+            report.rewritten += result.rewritten
+            report.refused += result.refused
+            report.unlike += result.unlike
+        elif result.modified:
+            report.rewritten += journal.differences(result.model)
         return result.modified
     rules = RewriteRuleSet([journal.watch(rule) for rule in rewrite])
     count = rules.apply_to_model(model)

@@ -37,6 +37,7 @@ class Plan:
     config: Mapping[str, Any] = field(default_factory=dict)  # the resolved config
     provenance: Mapping[str, str] = field(default_factory=dict)  # where each value is from
     sizes: Mapping[str, Any] = field(default_factory=dict)  # config.json, once it has been read
+    files: Sequence[Path] = ()  # the checkpoint's tokenizer and generation settings, likewise
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,12 @@ def infer(model: ir.Model) -> ir.Model:
     Raises:
         ShapeError: names the node whose inputs do not fit, or whose outputs cannot be known.
     """
+    facts(model)
+    return model
+
+
+def facts(model: ir.Model) -> dict[ir.Value, list[Fact | None]]:
+    """What is known of every value, for each binding; types and shapes are set as by `infer`."""
     graph = model.graph
     fit = Fit(_words(graph))
     known = {value: _facts_of_constant(value, fit) for value in graph.initializers.values()}
@@ -33,15 +39,15 @@ def infer(model: ir.Model) -> ir.Model:
         inputs = [None if value is None else known[value] for value in node.inputs]
         found: list[list[Fact | None]] = []
         for binding in range(len(fit.bindings)):
-            facts = tuple(None if fact is None else fact[binding] for fact in inputs)
-            found.append(inference.answer(question, facts, len(node.outputs), node))
+            given = tuple(None if fact is None else fact[binding] for fact in inputs)
+            found.append(inference.answer(question, given, len(node.outputs), node))
         for place, value in enumerate(node.outputs):
             known[value] = [outputs[place] for outputs in found]
             if value.name != "":
                 _set(value, node, known[value], fit)
     for value, (dtype, shape) in declared.items():
         _check_declared(value, dtype, shape)
-    return model
+    return known
 
 
 def forms(value: ir.Value) -> tuple[LinearForm, ...]:

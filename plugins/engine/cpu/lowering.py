@@ -1,0 +1,94 @@
+"""A rank's folder: graph.onnx, weights.safetensors, plan.txt, tokens.bin, and facts of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import onnx_ir as ir
+
+from core import manifest, shapes, weights
+from core.op_line import dtype_word
+from core.ops import Rows
+
+from . import coverage, graph_file, token_file, weight_file
+from .fusion import lazy
+from .plan_text import PlanText, is_host_constant
+
+WEIGHTS = "weights.safetensors"
+
+
+def lower(plan, model: ir.Model, out: Path) -> None:
+    """The folder `out` holds all that the runtime reads of this rank.
+
+    Raises:
+        PlanError: names everything in the graph that the engine cannot run.
+    """
+    shapes.infer(model)
+    coverage.check(model)
+    libraries = _libraries(model, out)
+    text = PlanText(model, plan, libraries)
+    (out / "plan.txt").write_text("".join(f"{line}\n" for line in text.lines()), encoding="utf-8")
+    if tokenizer := next((f for f in plan.files if f.name == token_file.NAME), None):
+        token_file.write(out / "tokens.bin", tokenizer)
+    tensors = _tensors(model.graph)
+    written = weight_file.write(out / WEIGHTS, tensors)
+    graph_file.write(out / "graph.onnx", model, WEIGHTS, written.offsets())
+    said = {
+        "engine": {"name": "cpu", "library": None},
+        "tensors": {tensor.name: _entry(tensor, written) for tensor in tensors},
+        "files": {WEIGHTS: {"sha256": written.sha256}},
+        "header_sha256": written.header_sha256,
+        "memory": _memory(model, text, tensors),
+    }
+    (out / manifest.SIDECAR).write_text(json.dumps(said), encoding="utf-8")
+
+
+def _tensors(graph: ir.Graph) -> list[weights.Weight]:
+    """The weights in the order in which ops read them."""
+    found: dict[ir.Value, weights.Weight] = {}
+    for node in graph:
+        for value in node.inputs:
+            if value is None or value in found or not value.is_initializer():
+                continue
+            if not is_host_constant(value):
+                found[value] = weights.rename(lazy(value), value.name)
+    return list(found.values())
+
+
+def _entry(tensor: weights.Weight, written: weight_file.WeightFile) -> dict:
+    """What the manifest says of one tensor."""
+    return {
+        "dtype": dtype_word(tensor.dtype),
+        "shape": list(tensor.shape),
+        "bytes": tensor.nbytes,
+        "sha256": written.tensors[tensor.name].digest.hexdigest(),
+        "recipe": tensor.recipe,
+    }
+
+
+def _memory(model: ir.Model, text: PlanText, tensors) -> dict[str, int]:
+    """What the engine will need, in bytes."""
+    groups = manifest.cache_groups(model)
+    page = sum(group["bytes_per_page"] for group in groups)
+    paged = [group for group in groups if group["page_tokens"]]
+    token = sum(math.ceil(g["bytes_per_page"] / g["page_tokens"]) for g in paged)
+    return {
+        "weights": sum(tensor.nbytes for tensor in tensors),
+        "cache, a token": token,
+        "cache, a page of every group": page,
+        "activations, at most about": text.activation_bytes(),
+    }
+
+
+def _libraries(model: ir.Model, out: Path) -> dict[str, str]:
+    """Strangers' op libraries that the graph needs, copied into `out`: path, name there."""
+    rows, names = Rows(), {}
+    for node in model.graph:
+        library = rows.row(node.domain, node.op_type).library
+        if library is not None and library not in names:
+            names[library] = f"ops{len(names)}.so"
+            shutil.copyfile(library, out / names[library])
+    return names
