@@ -1,6 +1,6 @@
 """What every command does around its task: one composed config, every error a sentence.
 
-    @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="run")
+    @hydra.main(version_base="1.3", config_path="pkg://conf.use", config_name="run")
     def task(cfg): ...
 
     def main():

@@ -18,13 +18,14 @@ from .command import ConfigError, UserError, sentence
 def run(task: Callable, check: Callable | None) -> None:
     """Runs `task` as `sys.argv` describes, once or once for each combination."""
     name = task.__module__.rpartition(".")[2]
-    search_path.register()
+    if name == "build":
+        search_path.register()
     flags, overrides = arguments.split(sys.argv[1:], name)
     asked = arguments.parse(flags)
     if asked.config_dir:
         overrides.append(f"hydra.searchpath=[file://{_folder(asked.config_dir)}]")
     elsewhere = asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion
-    with initialize_config_module("conf", version_base="1.3", job_name=name):
+    with initialize_config_module(search_path.module(name), version_base="1.3", job_name=name):
         if not (asked.help or asked.hydra_help or asked.shell_completion or asked.info):
             jobs = [configured(name, job, check) for job in _jobs(overrides, asked.multirun)]
         if not elsewhere:
@@ -60,7 +61,7 @@ def activated(cfg: DictConfig) -> DictConfig:
 
 
 def unknown_keys(name: str, cfg: DictConfig) -> list[str]:
-    """A sentence for each key at the top that `+` added: conf/<name>.yaml lists all there are."""
+    """A sentence for each key at the top that `+` added: its own YAML lists all there are."""
     from . import diagnosis
 
     known = diagnosis.keys(name)

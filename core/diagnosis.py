@@ -15,6 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from . import search_path
+
 
 def sentences(name: str, overrides: Sequence[str], check: Callable | None) -> list[str]:
     """What is wrong, a sentence each: Hydra is asked about every override by itself, the choices
@@ -45,8 +47,9 @@ def sentences(name: str, overrides: Sequence[str], check: Callable | None) -> li
 
 @cache
 def keys(name: str) -> tuple[str, ...]:
-    """The keys and groups that conf/<name>.yaml lists."""
-    document = yaml.safe_load(files("conf").joinpath(f"{name}.yaml").read_text("utf-8"))
+    """The keys and groups that the config of the command `name` lists."""
+    text = files(search_path.module(name)).joinpath(f"{name}.yaml").read_text("utf-8")
+    document = yaml.safe_load(text)
     found = []
     for entry in document.pop("defaults", ()):
         if isinstance(entry, dict):

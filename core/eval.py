@@ -17,7 +17,7 @@ from .command import ConfigError
 
 
 def evaluate(cfg) -> dict:
-    """Perplexity of the engine `cfg.engine` on the file `cfg.text` (conf/eval.yaml)."""
+    """Perplexity of the engine `cfg.engine` on the file `cfg.text` (conf/use/eval.yaml)."""
     command.require(cfg, "engine", "the folder that core.build wrote")
     command.require(cfg, "text", "a UTF-8 file that the model was not trained on")
     if cfg.window < 2:
@@ -63,7 +63,7 @@ def perplexity(engine, ids: list[int], window: int, progress: bool = False) -> t
     return float(np.exp(total / count)), count
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="eval")
+@hydra.main(version_base="1.3", config_path="pkg://conf.use", config_name="eval")
 def _hydra_main(cfg):
     result = evaluate(cfg)
     rate = result["tokens"] / result["seconds"]

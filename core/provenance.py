@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-OURS = "pkg://conf"
+MERGE = "tag:yaml.org,2002:merge"
 
 
 def sources(name: str, overrides: Sequence[str]) -> dict[str, str]:
@@ -67,12 +67,20 @@ def _forget(found: dict[str, str], path: str) -> None:
 
 
 def _leaves(node: yaml.Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
-    """(path, line) of every scalar, list and empty mapping of a YAML document."""
-    if isinstance(node, yaml.MappingNode) and node.value:
-        for key, value in node.value:
-            yield from _leaves(value, (*path, str(key.value)))
-    else:
+    """(path, line) of every scalar, list and empty mapping of a YAML document.
+
+    What a mapping takes over with `<<` comes before its own keys, which replace it.
+    """
+    if not isinstance(node, yaml.MappingNode) or not node.value:
         yield path, node.start_mark.line + 1
+        return
+    merged = [value for key, value in node.value if key.tag == MERGE]
+    for value in merged:
+        for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            yield from _leaves(other, path)
+    for key, value in node.value:
+        if key.tag != MERGE:
+            yield from _leaves(value, (*path, str(key.value)))
 
 
 def _read(where: str, path: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from .command import ConfigError
 
 
 def run(cfg) -> None:
-    """Generate for the prompt or prompts that `cfg` (conf/run.yaml) names."""
+    """Generate for the prompt or prompts that `cfg` (conf/use/run.yaml) names."""
     command.require(cfg, "engine", "the folder that core.build wrote")
     if (cfg.prompt is None) == (cfg.prompts is None):
         raise ConfigError('give either prompt="…" or prompts=FILE (one prompt per line)')
@@ -105,7 +105,7 @@ def _report(outputs: list, open_s: float, run_s: float) -> None:
     )
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="run")
+@hydra.main(version_base="1.3", config_path="pkg://conf.use", config_name="run")
 def _hydra_main(cfg):
     run(cfg)
 

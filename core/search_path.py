@@ -1,4 +1,8 @@
-"""Puts `<package>/conf` of every installed plugin on Hydra's search path, importing none of them."""
+"""Where configs are: ours, and `<package>/conf` of every installed plugin, importing none of them.
+
+`build` has conf/, with the presets. The commands that use an engine have conf/use/: they know no
+presets, and `engine=…` is a folder to them, not a choice.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,11 @@ def folders() -> Iterator[tuple[str, Path]]:
         for place in (spec and spec.submodule_search_locations) or ():
             if (Path(place) / "conf").is_dir():
                 yield package, Path(place) / "conf"
+
+
+def module(command: str) -> str:
+    """The package that holds <command>.yaml."""
+    return "conf" if command == "build" else "conf.use"
 
 
 def register() -> None:

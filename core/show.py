@@ -52,8 +52,11 @@ def _head(facts: dict) -> str:
 
 def _config(facts: dict) -> str:
     origin = facts["provenance"]
-    rows = [(key, value, origin.get(key, "default")) for key, value in _leaves(facts["config"])]
-    rows = [(key, _text(value), where) for key, value, where in rows]
+    rows = [
+        (key, _text(value), origin.get(key, "default"))
+        for key, value in _leaves(facts["config"])
+        if not key.startswith("model.sizes.")  # what else there would be to choose
+    ]
     wide = max(len(key) for key, _, _ in rows)
     value_wide = min(40, max(len(value) for _, value, _ in rows))
     body = [f"  {key:{wide}}  {value:{value_wide}}  {where}" for key, value, where in rows]
@@ -141,7 +144,7 @@ def _bytes(count: int) -> str:
     return f"{count:.2f} GiB"
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="show")
+@hydra.main(version_base="1.3", config_path="pkg://conf.use", config_name="show")
 def _hydra_main(cfg):
     command.require(cfg, "engine", "the folder that core.build wrote")
     print(show(Path(cfg.engine), cfg.verify))

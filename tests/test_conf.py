@@ -53,10 +53,11 @@ def test_preset_begins_with_its_command(path):
 @pytest.mark.parametrize("command", ["build", "run", "show", "eval"])
 def test_every_command_composes(command):
     """Each command's own YAML composes without a choice, so that --help works."""
-    search_path.register()
-    with initialize_config_module("conf", version_base="1.3"):
+    module = search_path.module(command)
+    with initialize_config_module(module, version_base="1.3"):
         cfg = compose(command)
-    listed = yaml.safe_load((CONF / f"{command}.yaml").read_text()).keys() - {"defaults", "hydra"}
+    text = files(module).joinpath(f"{command}.yaml").read_text()
+    listed = yaml.safe_load(text).keys() - {"defaults", "hydra"}
     assert listed <= set(cfg)
 
 

@@ -56,7 +56,7 @@ typedef struct {
   uint8_t optional;  /* an input that may be absent */
   uint8_t variadic;  /* the last input or output, repeated one or more times */
   int8_t alias;      /* outputs: the input whose memory this output may take over; -1 for none. An output that aliases a
-                        STATE      input is that state */
+                        STATE input is that state */
 } IngotArg;
 
 typedef struct {
