@@ -103,6 +103,22 @@ def read(folder: Path | str) -> dict[str, Any]:
     return manifest
 
 
+def verify(folder: Path | str, manifest: Mapping[str, Any]) -> None:
+    """Every file of the folder is what was written.
+
+    Raises:
+        PlanError: names the one that is not.
+    """
+    for name, entry in manifest["files"].items():
+        path = Path(folder) / name
+        found = file_sha256(path)
+        if found != entry["sha256"]:
+            raise PlanError(
+                f"{path} was changed: {MANIFEST} says sha256 {entry['sha256'][:12]}…, found "
+                f"{found[:12]}…; copy it again, or build it again"
+            )
+
+
 def cache_groups(model) -> list[dict[str, Any]]:
     """The groups that attention declared, each with the bytes that one page takes in it."""
     groups = json.loads(model.metadata_props.get("ingot.cache_groups", "[]"))

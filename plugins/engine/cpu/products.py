@@ -18,6 +18,9 @@ PRODUCTS = ("Linear", "ScaledLinear")
 class LinearProduct(RewriteRuleClassBase):
     """MatMul(x_TD, Transpose(w_FD))  ->  Linear(x_TD, w_FD)"""
 
+    def __init__(self):
+        super().__init__(remove_nodes=False)  # other products may read the same transposed weight
+
     def pattern(self, op, x_TD, w_FD):
         return op.MatMul(x_TD, op.Transpose(w_FD, perm=[1, 0]))
 
@@ -42,7 +45,9 @@ class TokenScaledProduct(RewriteRuleClassBase):
 
     def pattern(self, op, codes_TD, scale_T, w_FD, scale):
         x_TD = op.DequantizeLinear(codes_TD, scale_T, axis=0)
-        rounded_FD = op.DequantizeLinear(w_FD, scale, _outputs=["rounded_FD"])
+        rounded_FD = op.DequantizeLinear(
+            w_FD, scale, _allow_other_inputs=True, _outputs=["rounded_FD"]
+        )
         turned_DF = op.Transpose(rounded_FD, perm=[1, 0])
         return op.MatMul(x_TD, turned_DF, _outputs=["y_TF"])
 
@@ -65,7 +70,9 @@ class WeightScaledProduct(RewriteRuleClassBase):
         super().__init__(remove_nodes=False)
 
     def pattern(self, op, x_TD, w_FD, scale):
-        rounded_FD = op.DequantizeLinear(w_FD, scale, _outputs=["rounded_FD"])
+        rounded_FD = op.DequantizeLinear(
+            w_FD, scale, _allow_other_inputs=True, _outputs=["rounded_FD"]
+        )
         return op.MatMul(x_TD, op.Transpose(rounded_FD, perm=[1, 0]), _outputs=["y_TF"])
 
     def check(self, context, x_TD, w_FD, scale, rounded_FD, **_):
