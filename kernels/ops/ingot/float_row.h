@@ -9,7 +9,7 @@
 
 namespace ingot {
 
-constexpr int64_t piece_size = 512;  // floats of a row that lie on the stack at a time
+constexpr int64_t piece_size = 1024;  // floats of a row that lie on the stack at a time
 
 // Calls body(first, count) for the pieces of a row of `count` elements, in order.
 template <class Body>
@@ -31,15 +31,22 @@ inline float float_of_e4m3(uint8_t code) {
   return float_of_bits(bits_of(float_of_bits(size) * 0x1p120f) | nan | sign);
 }
 
-// Normal numbers round in integers; subnormal ones by an addition that brings their last bit to a float's last bit.
+// |x| in units of the last place of a small format, to nearest even, after the exponents below x's: its code. `shift`
+// is how many bits fewer it has than a float, `least` the bits of its smallest normal number, from which on down the
+// unit stays. A float whose last place is that unit, added, rounds; nothing here may be skipped, so that compilers need
+// no branch.
+inline uint32_t small_code(int32_t size, int32_t least, int32_t shift) {
+  const int32_t exponent = std::max(size & 0x7f800000, least);
+  const float unit = float_of_bits(static_cast<uint32_t>(exponent + (shift << 23)));
+  const float sum = float_of_bits(static_cast<uint32_t>(size)) + unit;
+  return bits_of(sum) - bits_of(unit) + static_cast<uint32_t>((exponent - least) >> shift);
+}
+
 inline uint16_t f16_of_float(float x) {
-  const uint32_t size = bits_of(x) & 0x7fffffffu, sign = (bits_of(x) >> 16) & 0x8000u;
-  const uint32_t normal = (size - 0x38000000u + 0xfffu + ((size >> 13) & 1u)) >> 13;
-  const uint32_t small = bits_of(float_of_bits(size) + 0.5f) - 0x3f000000u;
-  uint32_t code = size < 0x38800000u ? small : normal;
-  code = size >= 0x477ff000u ? 0x7c00u : code;
-  code = size > 0x7f800000u ? 0x7e00u : code;
-  return static_cast<uint16_t>(sign | code);
+  const auto size = static_cast<int32_t>(bits_of(x) & 0x7fffffffu);
+  const uint32_t nan = size > 0x7f800000 ? 0x7e00u : 0u, sign = (bits_of(x) >> 16) & 0x8000u;
+  constexpr int32_t infinite = 0x477ff000;  // 65520, the least that rounds to infinity
+  return static_cast<uint16_t>(small_code(std::min(size, infinite), 0x38800000, 13) | nan | sign);
 }
 
 inline uint16_t bf16_of_float(float x) {

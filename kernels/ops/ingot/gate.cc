@@ -61,19 +61,17 @@ void gate_part(void *arg, int64_t begin, int64_t end) {
   }
 }
 
-using Part = void (*)(void *, int64_t, int64_t);
-
-template <bool quantizes>
+template <Instructions set, bool quantizes>
 Part part_of(Activation kind) {
   switch (kind) {
     case Activation::silu:
-      return gate_part<quantizes, Activation::silu>;
+      return compiled_for<set, gate_part<quantizes, Activation::silu>>();
     case Activation::gelu:
-      return gate_part<quantizes, Activation::gelu>;
+      return compiled_for<set, gate_part<quantizes, Activation::gelu>>();
     case Activation::gelu_tanh:
-      return gate_part<quantizes, Activation::gelu_tanh>;
+      return compiled_for<set, gate_part<quantizes, Activation::gelu_tanh>>();
     default:
-      return gate_part<quantizes, Activation::relu>;
+      return compiled_for<set, gate_part<quantizes, Activation::relu>>();
   }
 }
 
@@ -87,19 +85,20 @@ int create(const IngotNode *node, IngotCtx *ctx, void **self) {
   return keep(kept, node, ctx, self);
 }
 
-template <bool quantizes>
+template <Instructions set, bool quantizes>
 int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const Activation kind = static_cast<const Kept *>(self)->activation;
   const IngotTensor &gate_up = call->in[0];
   const double token_time = (kind == Activation::gelu ? 10 : 2) * static_cast<double>(gate_up.shape[1]);
-  ctx->host->parallel_for(ctx, gate_up.shape[0], units_per_part(token_time), part_of<quantizes>(kind),
+  ctx->host->parallel_for(ctx, gate_up.shape[0], units_per_part(token_time), part_of<set, quantizes>(kind),
                           const_cast<IngotCall *>(call));
   return 0;
 }
 
 template <bool quantizes>
-constexpr IngotKernel kernels[] = {{"naive", INGOT_CPU, 0, 0, naive_flags, nullptr, nullptr, nullptr, nullptr, create,
-                                    nullptr, enqueue<quantizes>, release<Kept>}};
+constexpr auto kernels =
+    loop_kernels(create, enqueue<Instructions::avx512, quantizes>, enqueue<Instructions::avx2, quantizes>,
+                 enqueue<Instructions::portable, quantizes>, release<Kept>);
 
 constexpr IngotArg inputs[] = {{"gate_up", "T E", "X:f32|f16|bf16", INGOT_ACTIVATION, 0, 0, -1}};
 constexpr IngotArg gate_out[] = {{"y", "T E/2", "X", INGOT_ACTIVATION, 0, 0, -1}};

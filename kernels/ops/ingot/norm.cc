@@ -70,18 +70,20 @@ void norm_part(void *arg, int64_t begin, int64_t end) {
   }
 }
 
-template <bool adds, bool quantizes>
+template <Instructions set, bool adds, bool quantizes>
 int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const IngotTensor &x = call->in[0];
   Work work{*call, static_cast<const Kept *>(self)->epsilon};
   const double token_time = (1 + adds + quantizes) * static_cast<double>(x.shape[1]);
-  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(token_time), norm_part<adds, quantizes>, &work);
+  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(token_time), compiled_for<set, norm_part<adds, quantizes>>(),
+                          &work);
   return 0;
 }
 
 template <bool adds, bool quantizes>
-constexpr IngotKernel kernels[] = {{"naive", INGOT_CPU, 0, 0, naive_flags, nullptr, nullptr, nullptr, nullptr, create,
-                                    nullptr, enqueue<adds, quantizes>, release<Kept>}};
+constexpr auto kernels =
+    loop_kernels(create, enqueue<Instructions::avx512, adds, quantizes>, enqueue<Instructions::avx2, adds, quantizes>,
+                 enqueue<Instructions::portable, adds, quantizes>, release<Kept>);
 
 constexpr IngotArg x = {"x", "T D", "X:f32|f16|bf16", INGOT_ACTIVATION, 0, 0, -1};
 constexpr IngotArg residual = {"residual", "T D", "X", INGOT_ACTIVATION, 0, 0, -1};

@@ -30,10 +30,12 @@ struct Nothing {};
 
 int create(const IngotNode *node, IngotCtx *ctx, void **self) { return keep(Nothing{}, node, ctx, self); }
 
+template <Instructions set>
 int enqueue(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const IngotTensor &x = call->in[0];
   const double token_time = 1.5 * static_cast<double>(x.shape[1]);
-  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(token_time), quantize_part, const_cast<IngotCall *>(call));
+  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(token_time), compiled_for<set, quantize_part>(),
+                          const_cast<IngotCall *>(call));
   return 0;
 }
 
@@ -41,8 +43,8 @@ constexpr IngotArg inputs[] = {{"x", "T D", floats, INGOT_ACTIVATION, 0, 0, -1}}
 constexpr IngotArg outputs[] = {{"codes", "T D", "=dtype", INGOT_ACTIVATION, 0, 0, -1},
                                 {"scale", "T", "f32", INGOT_ACTIVATION, 0, 0, -1}};
 constexpr IngotAttr attributes[] = {{"dtype", "dtype", "f8e4m3"}};
-constexpr IngotKernel kernels[] = {{"naive", INGOT_CPU, 0, 0, naive_flags, nullptr, nullptr, nullptr, nullptr, create,
-                                    nullptr, enqueue, release<Nothing>}};
+constexpr auto kernels = loop_kernels(create, enqueue<Instructions::avx512>, enqueue<Instructions::avx2>,
+                                      enqueue<Instructions::portable>, release<Nothing>);
 
 constexpr IngotOp rows[] = {op_row("QuantizeToken",
                                    "scale = max(max|x| / largest, 1e-12) for each token, with largest = 448 for "

@@ -18,24 +18,18 @@ inline int check_codes(int64_t dtype, IngotCtx *ctx) {
                           dtype_name(static_cast<int32_t>(dtype)));
 }
 
-// To the nearest, ties to even; beyond the largest: the largest; NaN stays NaN.
+// To the nearest, ties to even; NaN stays NaN. x is at most 448, or so little more that it rounds to 448.
 inline uint8_t e4m3_of_float(float x) {
-  const uint32_t size = bits_of(x) & 0x7fffffffu, sign = (bits_of(x) >> 24) & 0x80u;
-  const uint32_t normal = (size - 0x3c000000u + 0x7ffffu + ((size >> 20) & 1u)) >> 20;
-  const uint32_t small = bits_of(float_of_bits(size) + 16384.f) - bits_of(16384.f);
-  uint32_t code = size < 0x3c800000u ? small : normal;
-  code = size >= 0x43e00000u ? 0x7eu : code;
-  code = size > 0x7f800000u ? 0x7fu : code;
-  return static_cast<uint8_t>(sign | code);
+  const auto size = static_cast<int32_t>(bits_of(x) & 0x7fffffffu);
+  const uint32_t nan = size > 0x7f800000 ? 0x7fu : 0u, sign = (bits_of(x) >> 24) & 0x80u;
+  return static_cast<uint8_t>(small_code(std::min(size, 0x43e00000), 0x3c800000, 20) | nan | sign);
 }
 
-// To the nearest, ties to even; saturated to -128 … 127; NaN becomes 0.
+// To the nearest, ties to even; NaN becomes 0. |x| is at most 127, or so little more that it rounds to 127.
 inline int8_t i8_of_float(float x) {
   constexpr float magic = 12582912.f;  // 1.5 * 2^23: the sum's last bits are the rounded integer
-  float clamped = x == x ? x : 0.f;
-  clamped = clamped > 127.f ? 127.f : clamped;
-  clamped = clamped < -128.f ? -128.f : clamped;
-  return static_cast<int8_t>(bits_of(clamped + magic) & 0xffu);
+  const uint32_t number = x == x ? 0xffu : 0u;
+  return static_cast<int8_t>(bits_of(x + magic) & number);
 }
 
 // Writes the codes of `count` values and returns their scale. fill(first, count, float *) makes a piece of the values

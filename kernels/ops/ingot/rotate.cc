@@ -120,11 +120,13 @@ int check_positions(const IngotCall &call, IngotCtx *ctx) {
   return 0;
 }
 
+template <Instructions set>
 int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   if (const int status = check_positions(*call, ctx)) return status;
   const IngotTensor &x = call->in[x_TD];
   Work work{*call, *static_cast<const Kept *>(self)};
-  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(static_cast<double>(x.shape[1])), rotate_part, &work);
+  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(static_cast<double>(x.shape[1])),
+                          compiled_for<set, rotate_part>(), &work);
   return 0;
 }
 
@@ -134,8 +136,8 @@ constexpr IngotArg inputs[] = {{"x", "T D", "X:f32|f16|bf16", INGOT_ACTIVATION, 
                                {"positions", "T", "i32", INGOT_STEP, 0, 0, -1}};
 constexpr IngotArg outputs[] = {{"y", "T D", "X", INGOT_ACTIVATION, 0, 0, 0}};
 constexpr IngotAttr attributes[] = {{"heads", "int", nullptr}, {"interleaved", "int", "0"}, {"dims", "int", "0"}};
-constexpr IngotKernel kernels[] = {{"naive", INGOT_CPU, 0, 0, naive_flags, nullptr, nullptr, nullptr, nullptr, create,
-                                    nullptr, enqueue, release<Kept>}};
+constexpr auto kernels = loop_kernels(create, enqueue<Instructions::avx512>, enqueue<Instructions::avx2>,
+                                      enqueue<Instructions::portable>, release<Kept>);
 
 constexpr IngotOp rows[] = {op_row(
     "Rotate",

@@ -1,11 +1,13 @@
 // How the rows of domain "ingot" are put together, and what their naive kernels share.
 #pragma once
+#include <array>
 #include <initializer_list>
 #include <new>
 #include <span>
 #include <vector>
 
 #include "ingot_op.h"
+#include "ops/ingot/instruction_sets.h"
 
 namespace ingot {
 
@@ -37,6 +39,29 @@ inline std::vector<IngotKernel> with_naive(std::span<const IngotKernel> fast, co
   std::vector<IngotKernel> kernels(fast.begin(), fast.end());
   kernels.push_back(naive);
   return kernels;
+}
+
+using Create = int (*)(const IngotNode *, IngotCtx *, void **self);
+using Enqueue = int (*)(void *self, const IngotCall *, int32_t tactic, IngotCtx *);
+using Destroy = void (*)(void *self);
+
+// The kernels of an op whose loop is compiled for several instruction sets; the plainest is the definition.
+constexpr auto loop_kernels(Create create, Enqueue avx512, Enqueue avx2, Enqueue naive, Destroy destroy) {
+  const auto kernel = [&](const char *name, uint32_t flags, auto supports, Enqueue enqueue) {
+    return IngotKernel{name,    INGOT_CPU, 0,      0,       flags,   supports, nullptr,
+                       nullptr, nullptr,   create, nullptr, enqueue, destroy};
+  };
+#if defined(__x86_64__)
+  return std::array{
+      kernel("avx512", INGOT_BATCH_INVARIANT, supports_instructions<Instructions::avx512>, avx512),
+      kernel("avx2", INGOT_BATCH_INVARIANT, supports_instructions<Instructions::avx2>, avx2),
+      kernel("naive", naive_flags, nullptr, naive),
+  };
+#else
+  static_cast<void>(avx512);
+  static_cast<void>(avx2);
+  return std::array{kernel("naive", naive_flags, nullptr, naive)};
+#endif
 }
 
 // Writes an output's type and shape.
