@@ -17,6 +17,7 @@ import torch
 import transformers
 import yaml
 
+from core import spec
 from core.checkpoint import RandomCheckpoint, open_checkpoint
 from core.plan import Plan, _instance
 from plugins.model.decoder import Decoder
@@ -72,7 +73,7 @@ def textbook(plugin: Decoder, folder: Path | str, **given) -> ir.Model:
         **{"dtype": "float32", **given},
     )  # fmt: skip
     assert not plugin.conflicts(plan)
-    return plugin.graph(plan, checkpoint)
+    return spec.verify(plugin.graph(plan, checkpoint), after="graph")
 
 
 def session(model: ir.Model) -> onnxruntime.InferenceSession:

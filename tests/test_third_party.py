@@ -1,6 +1,8 @@
-"""A stranger's package: built as a wheel, installed beside ours in a fresh environment, used from another directory."""
+"""A stranger's package: built as a wheel, installed beside ours in a fresh environment, and used
+from another directory."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -28,7 +30,8 @@ def wheels(tmp_path_factory):
     """(ours, the stranger's)."""
     folder = tmp_path_factory.mktemp("wheels")
     made = []
-    for source in (ROOT, ROOT / "tests" / "third_party"):
+    theirs = shutil.copytree(ROOT / "tests" / "third_party", folder / "source")
+    for source in (ROOT, theirs):
         done = run(
             sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source,
             cwd=folder, CMAKE_BUILD_PARALLEL_LEVEL="2",
