@@ -33,10 +33,11 @@ def verify(model: ir.Model, after: str) -> ir.Model:
     for container in (model.graph, *model.functions.values()):
         for node in container:
             if not known(node, container):
+                opset = container.opset_imports.get(node.domain, "(none)")
                 raise SpecError(
                     f"after {after}: node {label(node)} uses {operator(node)}, which is neither "
-                    f"standard at opset {container.opset_imports.get(node.domain, '(none)')}, nor a "
-                    "row of the op table, nor a function of the model"
+                    f"standard at opset {opset}, nor a row of the op table, nor a function of the "
+                    "model"
                 )
     _verify_values(model.graph, after)
     _verify_types(model, after)
@@ -57,16 +58,18 @@ def _known_ops(model: ir.Model) -> Callable:
 
     from .ops import Rows
 
-    rows = Rows()
+    rows, newest = Rows(), onnx.defs.onnx_opset_version()
     functions = {(f.domain, f.name) for f in model.functions.values()}
 
     def known(node, container):
         if (node.domain, node.op_type) in functions:
             return True
-        if rows.row(node.domain, node.op_type) is not None:
-            return True
         opset = container.opset_imports.get(node.domain)
-        return opset is not None and onnx.defs.has(node.op_type, opset, node.domain)
+        if node.domain and rows.row(node.domain, node.op_type) is not None:
+            return True
+        if opset is None or (not node.domain and opset > newest):
+            return False
+        return onnx.defs.has(node.op_type, opset, node.domain)
 
     return known
 

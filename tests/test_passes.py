@@ -71,7 +71,7 @@ class RenameRelu(RewriteRuleClassBase):
         return op.Relu(x)
 
     def rewrite(self, op, x):
-        return op.op(self.op_type, [x], domain=self.domain)
+        return getattr(op, self.op_type)(x, _domain=self.domain)
 
 
 class AddOfSigmoid(RewriteRuleClassBase):
@@ -110,7 +110,7 @@ def test_refused_and_unlike_are_told():
 
 def test_required_pass_that_changes_nothing():
     """The error gives the reasons of the nodes that were refused, or what the graph lacks."""
-    with pytest.raises(passes.PassError, match="w0_DD is listed; w1_DD is listed"):
+    with pytest.raises(passes.PassError, match="a_TD: w0_DD is listed; c_TD: w1_DD is listed"):
         passes.run(Double(refused=("w0_DD", "w1_DD")), model(), "quant.test")
     with pytest.raises(passes.PassError, match="test.sigmoid changed nothing: y_TD: "):
         passes.run(AddOfSigmoid(), model(), "quant.test")
