@@ -18,12 +18,18 @@ std::span<const IngotOp> concat_rows();      // Concat
 std::span<const IngotOp> gather_rows();      // Gather, GatherElements, GatherND
 std::span<const IngotOp> norm_rows();        // RMSNormalization, LayerNormalization
 
-std::span<const IngotOp> reduce_rows();    // ReduceSum, ReduceMax, …
-std::span<const IngotOp> softmax_rows();   // Softmax, LogSoftmax
-std::span<const IngotOp> product_rows();   // MatMul, Gemm
-std::span<const IngotOp> quantize_rows();  // QuantizeLinear, DequantizeLinear
-std::span<const IngotOp> topk_rows();      // TopK, ArgMax
-std::span<const IngotOp> pad_rows();       // Pad
-std::span<const IngotOp> shape_rows();     // Shape, Size, Range, ConstantOfShape
+std::span<const IngotOp> reduce_rows();     // ReduceSum, ReduceMax, …
+std::span<const IngotOp> softmax_rows();    // Softmax, LogSoftmax
+std::span<const IngotOp> product_rows();    // MatMul, Gemm
+std::span<const IngotOp> quantize_rows();   // QuantizeLinear, DequantizeLinear
+std::span<const IngotOp> topk_rows();       // TopK, ArgMax
+std::span<const IngotOp> pad_rows();        // Pad
+std::span<const IngotOp> shape_rows();      // Shape, Size, Range, ConstantOfShape
+std::span<const IngotOp> cumsum_rows();     // CumSum
+std::span<const IngotOp> trilu_rows();      // Trilu
+std::span<const IngotOp> scatter_rows();    // ScatterElements, ScatterND
+std::span<const IngotOp> one_hot_rows();    // OneHot
+std::span<const IngotOp> rotary_rows();     // RotaryEmbedding
+std::span<const IngotOp> attention_rows();  // Attention
 
 }  // namespace ingot::standard

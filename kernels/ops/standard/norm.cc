@@ -135,7 +135,7 @@ int64_t normalized_axis(const Inference &inference) {
 int rms_output(const Inference &inference) {
   const int64_t axis = normalized_axis(inference);
   if (axis < 0 || !fits_axes(inference, 1, "scale", axis)) return 1;
-  return inference.give(0, inference.in[1].dtype, inference.in[0]);
+  return same_as_input(inference);
 }
 
 int layer_outputs(const Inference &inference) {
@@ -149,7 +149,7 @@ int layer_outputs(const Inference &inference) {
   return inference.give(2, INGOT_F32, rows);
 }
 
-constexpr IngotArg in_rms[] = {input("X", floats), input("scale", "V:f32|f16|bf16")}, out_rms[] = {output("Y", "V", 0)};
+constexpr IngotArg in_rms[] = {input("X", floats), input("scale", "T")}, out_rms[] = {output("Y", "T", 0)};
 constexpr IngotArg in_layer[] = {input("X", floats), input("Scale", "T"), optional(input("B", "T"))};
 constexpr IngotArg out_layer[] = {output("Y", "T", 0), output("Mean", "f32"), output("InvStdDev", "f32")};
 constexpr IngotAttr attributes[] = {{"axis", "int", "-1"}, {"epsilon", "float", "1e-05"}, {"stash_type", "int", "1"}};
