@@ -16,14 +16,15 @@ FLOATS = [F32, F16, BF16]
 WORDS = native.WORDS
 SMALLEST = {F32: 1e-37, F16: 2.0**-25, BF16: 1e-37}  # half of the smallest step of the type
 
-# (roundings to the output's type, float32 error as a part of the output's `size` below).
+# (roundings to the output's type, float32 error as a part of the output's `size` below). The most
+# that was seen of the second is about half of it.
 TOLERANCES = {
     "Linear": (1, 5e-7),  # size: the sum of the products' magnitudes; one order of float32 sums
     "ScaledLinear": (1, 5e-7),  # the same; two more products
-    "AddRmsNorm.sum": (1, 0),  # float32 adds f16 and bf16 almost exactly
-    "AddRmsNorm.y": (2.01, 1e-6),  # quotient and product are rounded; size: y; 16 parts of a sum
-    "Gate": (1, 1e-6),  # size: |x up|; an exponential within 3 units, a quotient, a product
-    "Rotate": (1, 2e-7),  # size: |a| + |b|; two products and their sum
+    "AddRmsNorm.sum": (1, 0),  # float32 adds exactly, or rounds where f32 is the type
+    "AddRmsNorm.y": (2.01, 2e-7),  # quotient and product are rounded; size: y; a sum in 16 parts
+    "Gate": (1, 4e-7),  # size: |x up|; an exponential within 3 units, a quotient, a product
+    "Rotate": (1, 1e-7),  # size: |a| + |b|; two products and their sum
     "PagedAttention": (1, 1e-6),  # size: the largest |v|; weights of at most 1 that sum to 1
 }
 

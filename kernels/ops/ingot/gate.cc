@@ -89,7 +89,7 @@ template <Instructions set, bool quantizes>
 int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const Activation kind = static_cast<const Kept *>(self)->activation;
   const IngotTensor &gate_up = call->in[0];
-  const double token_time = (kind == Activation::gelu ? 10 : 2) * static_cast<double>(gate_up.shape[1]);
+  const double token_time = 0.5 * static_cast<double>(gate_up.shape[1]);
   ctx->host->parallel_for(ctx, gate_up.shape[0], units_per_part(token_time), part_of<set, quantizes>(kind),
                           const_cast<IngotCall *>(call));
   return 0;

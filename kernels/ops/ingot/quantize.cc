@@ -33,7 +33,7 @@ int create(const IngotNode *node, IngotCtx *ctx, void **self) { return keep(Noth
 template <Instructions set>
 int enqueue(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const IngotTensor &x = call->in[0];
-  const double token_time = 1.5 * static_cast<double>(x.shape[1]);
+  const double token_time = 0.4 * static_cast<double>(x.shape[1]);
   ctx->host->parallel_for(ctx, x.shape[0], units_per_part(token_time), compiled_for<set, quantize_part>(),
                           const_cast<IngotCall *>(call));
   return 0;

@@ -125,7 +125,7 @@ int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   if (const int status = check_positions(*call, ctx)) return status;
   const IngotTensor &x = call->in[x_TD];
   Work work{*call, *static_cast<const Kept *>(self)};
-  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(static_cast<double>(x.shape[1])),
+  ctx->host->parallel_for(ctx, x.shape[0], units_per_part(0.4 * static_cast<double>(x.shape[1])),
                           compiled_for<set, rotate_part>(), &work);
   return 0;
 }
