@@ -9,6 +9,7 @@ from onnx.defs import OpSchema
 
 from .op_line import DTYPES
 from .ops import TENSORS, Argument, Attribute, Row
+from .schema_inference import inference
 
 KINDS = {
     "int": onnx.AttributeProto.INT, "dtype": onnx.AttributeProto.INT,
@@ -29,7 +30,7 @@ def publish(rows: Iterable[Row]) -> None:
 def schema(row: Row) -> OpSchema:
     """The ONNX schema that says what `row` says."""
     constraints: dict[str, tuple[str, list[str], str]] = {}
-    return OpSchema(
+    made = OpSchema(
         row.name,
         row.domain,
         row.version,
@@ -39,6 +40,8 @@ def schema(row: Row) -> OpSchema:
         attributes=[_attribute(attribute) for attribute in row.attributes],
         type_constraints=list(constraints.values()),
     )
+    made.set_type_and_shape_inference_function(inference(row))
+    return made
 
 
 def _parameter(argument: Argument, constraints: dict) -> OpSchema.FormalParameter:

@@ -12,7 +12,7 @@ import pytest
 from checkpoints import plan_of, session, tiny
 from onnx_ir.passes import common
 
-from core import optional, passes, spec
+from core import ops, optional, passes, spec
 from core.recipes import Weight
 from plugins.attention.paged import Paged
 from plugins.engine.cpu import Cpu
@@ -171,6 +171,25 @@ def test_passes_read_no_weight(scheme, monkeypatch):
 
     monkeypatch.setattr(Weight, "read", read)
     lowered(LAYERS[scheme][0])
+
+
+def test_onnx_knows_the_fused_ops():
+    """onnx's checker and inference follow the rows' schemas to the types that we find."""
+    built = lowered(Fp8())
+    for value in built.graph.initializers.values():  # checked are types, not random numbers
+        tensor = value.const_value
+        if tensor.dtype != ir.DataType.INT64:
+            zeros = np.zeros(tensor.shape, tensor.dtype.numpy())
+            value.const_value = ir.tensor(zeros, name=value.name)
+    ops.register()
+    proto = ir.to_proto(built)
+    proto.graph.ClearField("value_info")
+    onnx.checker.check_model(proto, full_check=True)
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph.value_info
+    found = {value.name: value.type.tensor_type.elem_type for value in inferred}
+    made = [value for node in built.graph for value in node.outputs if value.name in found]
+    assert len(made) > 30
+    assert {value.name: int(value.dtype) for value in made} == found
 
 
 def test_last_layer_works_on_chosen_rows():
