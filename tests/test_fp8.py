@@ -14,7 +14,7 @@ from checkpoints import described, drawn, packed_logits, plan_of, preset, sessio
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 from transformers import MixtralConfig
 
-from core import weights
+from core import shapes, weights
 from core.command import ConfigError, PlanError
 from core.journal import Journal
 from core.recipes import Weight
@@ -37,7 +37,7 @@ SHAPE = dict(
 def apply(plugin, model, typed=False) -> Report:
     """What the plugin's rewrites did to `model`, once it has types as the build gives them."""
     if not typed:
-        common.ShapeInferencePass()(model)
+        shapes.infer(model)
     names, rule = plugin.passes(None)
     names.item(model)
     journal, report = Journal(model), Report(name="fp8", plugin="quant.fp8", required=True)
@@ -128,7 +128,7 @@ def test_rewritten_graph_is_legal(dtype, kind, activations, monkeypatch):
     """No weight is read; ONNX infers a type and shape for all values; activations keep theirs."""
     plugin, checkpoint = tiny()
     model = plugin.graph(plan_of(checkpoint, dtype=dtype), checkpoint)
-    common.ShapeInferencePass()(model)
+    shapes.infer(model)
     before = {v.name: (v.dtype, str(v.shape)) for n in model.graph for v in n.outputs}
 
     def read(weight, start, stop):
@@ -148,7 +148,7 @@ def test_rewritten_graph_is_legal(dtype, kind, activations, monkeypatch):
         tensor.numpy = lambda tensor=tensor: np.zeros(tensor.shape, tensor.dtype.numpy())
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
-    common.ShapeInferencePass()(model)
+    shapes.infer(model)
     for node in model.graph:
         for value in node.outputs:
             assert value.dtype is not None and value.shape is not None, value.name

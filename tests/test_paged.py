@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnx.reference
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 import onnxruntime
 import pytest
 import transformers
@@ -26,6 +25,7 @@ from checkpoints import (
 )
 from paged_pool import Pool
 
+from core import shapes
 from core.command import ConfigError, PlanError
 from plugins.attention.paged import Paged
 from plugins.attention.paged_function import paged_attention
@@ -78,7 +78,7 @@ WORLDS = {
 
 def paged(model, page=4):
     """`model` with types on its values, as the build gives them, and then with pages."""
-    common.ShapeInferencePass()(model)
+    shapes.infer(model)
     [rewrite] = Paged(page=page).passes(None)
     assert rewrite(model).modified
     return model
