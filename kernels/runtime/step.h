@@ -15,7 +15,7 @@
 namespace ingot {
 
 inline constexpr uint32_t step_magic = 0x50544749;  // "IGTP"
-inline constexpr uint32_t step_version = 1;
+inline constexpr uint32_t step_version = 2;
 inline constexpr int32_t last_token_of_slot = -1;
 
 struct StepHeader {
@@ -26,12 +26,22 @@ struct StepHeader {
   int32_t n_sampling_changes, n_page_updates, n_page_copies;
 };
 
-// A sequence moves into a slot: what stood there is forgotten, its page table rows become the null page.
+// A sequence moves into a slot: what stood there is forgotten, its page table rows become the null page. How its tokens
+// are chosen: see logits_processor.h and sampler.h.
+//
+// Here are the settings of fixed size. logit_bias, bad_words, the tokens that min_tokens holds back, and the tokens
+// that penalties count (a prefix found in the cache never appears in ids_T) stay with the leader, whose rank alone
+// samples. A rank that sampled for itself would need them once per entry into a slot, as one more section of int32: for
+// each change its counts, then pairs (token, bias bits), words as (length, tokens …), end tokens, and the sequence's
+// tokens before the step; tokens drawn later it knows itself.
 struct SamplingChange {
-  uint64_t seed;
-  int32_t slot, top_k;
-  float temperature, top_p;
-  int32_t logprobs, reserved;
+  uint64_t seed = 0;
+  int32_t slot = 0, top_k = 0;
+  float temperature = 0, top_p = 1;
+  int32_t logprobs = -1, no_repeat_ngram = 0;
+  float min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
+  int32_t min_tokens = 0;
+  int32_t prompt = 0;  // tokens of it: those at later positions were generated
 };
 
 struct PageUpdate {
@@ -43,8 +53,8 @@ struct PageCopy {
   int32_t group, from, to;
 };
 
-static_assert(sizeof(StepHeader) == 48 && sizeof(SamplingChange) == 32 && sizeof(PageUpdate) == 16 &&
-              sizeof(PageCopy) == 12);
+static_assert(sizeof(StepHeader) == 48 && sizeof(SamplingChange) == 56 && sizeof(PageUpdate) == 16 &&
+              sizeof(PageCopy) == 12 && std::is_trivially_copyable_v<SamplingChange>);
 
 // What a message says. Spans point into the message.
 struct StepView {
