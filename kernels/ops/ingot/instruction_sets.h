@@ -20,8 +20,8 @@ template <Part part>
 }
 
 template <Part part>
-[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512"), gnu::flatten]] void for_avx512(
-    void *arg, int64_t begin, int64_t end) {
+[[gnu::target("avx512f,avx512bw,avx512vl,avx512dq"), gnu::flatten]] void for_avx512(void *arg, int64_t begin,
+                                                                                    int64_t end) {
   part(arg, begin, end);
 }
 
