@@ -107,7 +107,7 @@ def line_of(case: Case) -> str:
 def model_of(case: Case, arrays, kept: dict[int, int] | None = None) -> onnx.ModelProto:
     """One node; constants are initializers.
 
-    kept: output types, for onnxruntime; types that it has no arrays for are cast from and to float32.
+    kept: output types, for onnxruntime; whatever it has no arrays for is cast on the way.
     """
     nodes, inputs, initializers, names = [], [], [], []
     for i, (given, array) in enumerate(zip(case.inputs, arrays, strict=True)):

@@ -23,8 +23,8 @@ struct ProductSizes {
 // A tile of rows by columns is computed from a panel of the right matrix, `panel_depth` deep, and one of the left.
 constexpr int64_t tile_rows = 64, tile_columns = 64, panel_depth = 64;
 
-using Lanes [[gnu::vector_size(32)]] = float;
-constexpr int64_t lanes = 8;
+using Lanes [[gnu::vector_size(16)]] = float;
+constexpr int64_t lanes = 4;
 
 // The panels and sums of one tile: 48 KiB on the stack.
 struct ProductTile {
@@ -56,15 +56,19 @@ struct ProductTile {
 
   template <int count>
   void add_rows(int64_t row, int64_t columns, int64_t depth) {
-    for (int64_t c = 0; c < columns; c += lanes) {
-      Lanes sum[count];
-      for (int i = 0; i < count; ++i) std::memcpy(&sum[i], &sums[row + i][c], sizeof(Lanes));
+    constexpr int wide = 2;  // with 4 rows, the sums of one pass stay in registers of any machine
+    for (int64_t c = 0; c < columns; c += wide * lanes) {
+      Lanes sum[count][wide];
+      for (int i = 0; i < count; ++i) std::memcpy(sum[i], &sums[row + i][c], sizeof sum[i]);
       for (int64_t k = 0; k < depth; ++k) {
-        Lanes factor;
-        std::memcpy(&factor, &right[k][c], sizeof(Lanes));
-        for (int i = 0; i < count; ++i) sum[i] += left[row + i][k] * factor;
+        Lanes factor[wide];
+        std::memcpy(factor, &right[k][c], sizeof factor);
+        for (int i = 0; i < count; ++i) {
+          const float number = left[row + i][k];
+          for (int w = 0; w < wide; ++w) sum[i][w] += number * factor[w];
+        }
       }
-      for (int i = 0; i < count; ++i) std::memcpy(&sums[row + i][c], &sum[i], sizeof(Lanes));
+      for (int i = 0; i < count; ++i) std::memcpy(&sums[row + i][c], sum[i], sizeof sum[i]);
     }
   }
 
