@@ -62,7 +62,7 @@ typedef struct {
   const int32_t *ids; /* the prompt: 1 … max_length tokens, copied */
   int32_t n_ids;
   int32_t max_tokens; /* to generate; 0: only the prompt is computed */
-  int32_t min_tokens; /* stop tokens and strings are ignored before */
+  int32_t min_tokens; /* before, no token that would end the text is drawn, and stop strings are ignored */
   float temperature;  /* 0: greedy */
   float top_p;        /* 0 < p <= 1 */
   int32_t top_k;      /* 0: all */
@@ -76,6 +76,26 @@ typedef struct {
   float *logits;    /* NULL, or n_ids × vocab float32 that receive the prompt's logits; must stay valid until the last
                        event */
   int32_t priority; /* higher first */
+
+  /* What follows may be missing: a smaller size means 0 and NULL, which ask for nothing. In the order in which they
+   * change the logits, all before temperature, top_k and top_p; min_p comes after these. */
+  const int32_t *bias_ids; /* logit_bias: bias_values[i], finite, is added to the logit of bias_ids[i] */
+  const float *bias_values;
+  int32_t n_bias;
+  float repetition_penalty; /* above 0; positive logits of tokens that the prompt or the generated text holds are
+                               divided by it, others multiplied; 0 or 1: none */
+  float presence_penalty;   /* -2 … 2; taken once from the logit of every generated token */
+  float frequency_penalty;  /* -2 … 2; taken as often as the token was generated */
+  int32_t no_repeat_ngram;  /* no n tokens in a row come twice, those of the prompt counted; 0: they may */
+  int32_t n_bad_words;
+  const int32_t *bad_words; /* token sequences that must not be completed, the tokens of one behind those of another */
+  const int32_t *bad_word_lengths;
+  float min_p;             /* 0 … 1; tokens less than min_p times as probable as the best are not drawn */
+  int32_t n_prompt_top;    /* for prompt_top_…, at most 64 */
+  float *prompt_logprobs;  /* NULL, or n_ids - 1 that receive the log-probability of each prompt token after the first;
+                              like logits, complete and valid until the last event */
+  int32_t *prompt_top_ids; /* NULL, or (n_ids - 1) × n_prompt_top: the best tokens at each place, best first */
+  float *prompt_top_logprobs; /* NULL, or theirs */
 } IngotRequest;
 
 INGOT_API int ingot_submit(IngotEngine *, const IngotRequest *, uint64_t *id);

@@ -91,7 +91,7 @@ void Rank::check_step(const StepHeader &header) const {
   }
 }
 
-std::span<const float> Rank::run(const StepView &step) {
+std::span<float> Rank::run(const StepView &step) {
   check_step(*step.header);
   slots_->apply(step);
   cache_->copy(step.page_copies);
@@ -103,7 +103,7 @@ std::span<const float> Rank::run(const StepView &step) {
     fail(INGOT_FAILED, "the engine gave logits_NV of rank %d and shape %lld,%lld, expected %d,%d", logits.rank,
          static_cast<long long>(logits.shape[0]), static_cast<long long>(logits.shape[1]), made.N, spec_->vocab);
   }
-  return {static_cast<const float *>(logits.data), static_cast<size_t>(made.N) * static_cast<size_t>(spec_->vocab)};
+  return {static_cast<float *>(logits.data), static_cast<size_t>(made.N) * static_cast<size_t>(spec_->vocab)};
 }
 
 }  // namespace ingot

@@ -34,7 +34,7 @@ class Rank {
   void bind(std::vector<int32_t> pages, int32_t max_sequences);
 
   // One step; the logits of its rows, valid until the next. Throws Error with the engine's sentence.
-  std::span<const float> run(const StepView &step);
+  std::span<float> run(const StepView &step);
 
   Slots &slots() { return *slots_; }
   const Cache &cache() const { return *cache_; }

@@ -1,6 +1,8 @@
 #include "runtime/request.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 
 #include "error.h"
@@ -9,7 +11,8 @@
 namespace ingot {
 namespace {
 
-constexpr int32_t most_stops = 64, most_stop_ids = 1024, most_logprobs = 64;
+constexpr int32_t most_stops = 64, most_stop_ids = 1024, most_logprobs = 64, most_bad_words = 1 << 20,
+                  most_bad_word_tokens = 1024;
 constexpr size_t most_stop_bytes = 1024;
 
 void check_integer(const char *name, int32_t value, int32_t low, int32_t high, const char *meaning = "") {
@@ -20,6 +23,13 @@ void check_integer(const char *name, int32_t value, int32_t low, int32_t high, c
 void check_array(const char *name, const char *count_name, const void *array, int32_t count, int32_t most) {
   check_integer(count_name, count, 0, most);
   if (count && !array) fail(INGOT_INVALID, "%s is NULL, but %s is %d", name, count_name, count);
+}
+
+void check_number(const char *name, float value, float low, float high, const char *meaning) {
+  if (!(value >= low && value <= high)) {
+    fail(INGOT_INVALID, "%s is %g; it must be from %g to %g%s", name, static_cast<double>(value),
+         static_cast<double>(low), static_cast<double>(high), meaning);
+  }
 }
 
 void check_numbers(const IngotRequest &given, const RequestLimits &limits) {
@@ -34,6 +44,15 @@ void check_numbers(const IngotRequest &given, const RequestLimits &limits) {
   if (!(given.top_p > 0 && given.top_p <= 1)) {
     fail(INGOT_INVALID, "top_p is %g; it must be above 0 and at most 1", static_cast<double>(given.top_p));
   }
+  check_number("min_p", given.min_p, 0, 1, "; 0 means all");
+  check_number("presence_penalty", given.presence_penalty, -2, 2, "; 0 means none");
+  check_number("frequency_penalty", given.frequency_penalty, -2, 2, "; 0 means none");
+  if (!std::isfinite(given.repetition_penalty) || given.repetition_penalty < 0) {
+    fail(INGOT_INVALID, "repetition_penalty is %g; it must be a finite number above 0; 1 means none",
+         static_cast<double>(given.repetition_penalty));
+  }
+  check_integer("no_repeat_ngram", given.no_repeat_ngram, 0, INT32_MAX, "; 0 means that n-grams may repeat");
+  check_integer("n_prompt_top", given.n_prompt_top, 0, most_logprobs);
   check_array("stop_ids", "n_stop_ids", given.stop_ids, given.n_stop_ids, most_stop_ids);
   for (int32_t i = 0; i < given.n_stop_ids; ++i)
     check_integer("stop_ids", given.stop_ids[i], 0, limits.vocab - 1, ", the vocabulary");
@@ -78,30 +97,102 @@ std::vector<std::string> read_stops(const IngotRequest &given, const RequestLimi
   return stops;
 }
 
+std::vector<TokenBias> read_bias(const IngotRequest &given, const RequestLimits &limits) {
+  check_array("bias_ids", "n_bias", given.bias_ids, given.n_bias, limits.vocab);
+  check_array("bias_values", "n_bias", given.bias_values, given.n_bias, limits.vocab);
+  std::vector<TokenBias> bias;
+  for (int32_t i = 0; i < given.n_bias; ++i) {
+    const int32_t id = given.bias_ids[i];
+    if (id < 0 || id >= limits.vocab)
+      fail(INGOT_INVALID, "logit_bias: token %d is not in the vocabulary, 0 to %d", id, limits.vocab - 1);
+    if (!std::isfinite(given.bias_values[i])) {
+      fail(INGOT_INVALID, "logit_bias of token %d is %g; it must be finite; bad_words forbids a token", id,
+           static_cast<double>(given.bias_values[i]));
+    }
+    bias.push_back({id, given.bias_values[i]});
+  }
+  return bias;
+}
+
+BadWords read_bad_words(const IngotRequest &given, const RequestLimits &limits) {
+  check_array("bad_words", "n_bad_words", given.bad_words, given.n_bad_words, most_bad_words);
+  check_array("bad_word_lengths", "n_bad_words", given.bad_word_lengths, given.n_bad_words, most_bad_words);
+  size_t tokens = 0;
+  for (int32_t i = 0; i < given.n_bad_words; ++i) {
+    const int32_t length = given.bad_word_lengths[i];
+    if (length < 1 || length > most_bad_word_tokens) {
+      fail(INGOT_INVALID, "bad_words[%d] has %d tokens; a bad word has from 1 to %d", i, length, most_bad_word_tokens);
+    }
+    for (int32_t k = 0; k < length; ++k, ++tokens) {
+      const int32_t id = given.bad_words[tokens];
+      if (id < 0 || id >= limits.vocab)
+        fail(INGOT_INVALID, "bad_words[%d] holds token %d; the vocabulary has 0 to %d", i, id, limits.vocab - 1);
+    }
+  }
+  return {{given.bad_words, tokens}, {given.bad_word_lengths, static_cast<size_t>(given.n_bad_words)}};
+}
+
+// A caller that was compiled before the last fields came has none of them.
+IngotRequest widened(const IngotRequest &given) {
+  constexpr size_t least = offsetof(IngotRequest, bias_ids);
+  if (given.size < least) {
+    fail(INGOT_INVALID, "the request says it has %u bytes, it must have at least %zu; set size = sizeof(IngotRequest)",
+         given.size, least);
+  }
+  IngotRequest request{};
+  std::memcpy(&request, &given, std::min<size_t>(given.size, sizeof request));
+  return request;
+}
+
 }  // namespace
 
-Request read_request(const IngotRequest &given, const RequestLimits &limits) {
-  if (given.size < sizeof(IngotRequest)) {
-    fail(INGOT_INVALID, "the request says it has %u bytes, this Ingot's has %zu; set size = sizeof(IngotRequest)",
-         given.size, sizeof(IngotRequest));
-  }
+Request read_request(const IngotRequest &asked, const RequestLimits &limits) {
+  const IngotRequest given = widened(asked);
   check_numbers(given, limits);
   check_prompt(given, limits);
   Request request;
   request.stops = read_stops(given, limits);
+  if (given.n_bias != 0 || given.n_bad_words != 0)
+    request.lists = std::make_shared<const TokenLists>(read_bias(given, limits), read_bad_words(given, limits));
   request.prompt.assign(given.ids, given.ids + given.n_ids);
   request.max_tokens = given.max_tokens;
   request.min_tokens = given.min_tokens;
   request.temperature = given.temperature;
   request.top_p = given.top_p;
   request.top_k = given.top_k;
+  request.min_p = given.min_p;
+  request.repetition_penalty = given.repetition_penalty == 0 ? 1 : given.repetition_penalty;
+  request.presence_penalty = given.presence_penalty;
+  request.frequency_penalty = given.frequency_penalty;
+  request.no_repeat_ngram = given.no_repeat_ngram;
   request.seed = given.seed;
   request.logprobs = given.logprobs;
   request.ignore_eos = given.ignore_eos != 0;
   if (given.n_stop_ids) request.stop_ids.assign(given.stop_ids, given.stop_ids + given.n_stop_ids);
   request.logits = given.logits;
+  request.prompt_logprobs = given.prompt_logprobs;
+  request.prompt_top = given.prompt_logprobs ? given.n_prompt_top : 0;
+  request.prompt_top_ids = given.prompt_top_ids;
+  request.prompt_top_logprobs = given.prompt_top_logprobs;
   request.priority = given.priority;
   return request;
+}
+
+SamplingChange Request::sampling(int32_t prompt_tokens) const {
+  SamplingChange sampling;
+  sampling.seed = seed;
+  sampling.top_k = top_k;
+  sampling.temperature = temperature;
+  sampling.top_p = top_p;
+  sampling.logprobs = logprobs;
+  sampling.no_repeat_ngram = no_repeat_ngram;
+  sampling.min_p = min_p;
+  sampling.repetition_penalty = repetition_penalty;
+  sampling.presence_penalty = presence_penalty;
+  sampling.frequency_penalty = frequency_penalty;
+  sampling.min_tokens = min_tokens;
+  sampling.prompt = prompt_tokens;
+  return sampling;
 }
 
 }  // namespace ingot

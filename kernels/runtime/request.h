@@ -1,10 +1,13 @@
 // A request as it was submitted, copied and checked: the one validation layer for whatever calls the C API.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "ingot.h"
+#include "runtime/logits_processor.h"
+#include "runtime/step.h"
 
 namespace ingot {
 
@@ -24,13 +27,22 @@ struct Request {
   float temperature = 0, top_p = 1;
   int32_t top_k = 0;
   uint64_t seed = 0;
+  float min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
+  int32_t no_repeat_ngram = 0;
+  std::shared_ptr<const TokenLists> lists;  // NULL: none
   int32_t logprobs = -1;
   bool ignore_eos = false;
   std::vector<int32_t> stop_ids;
   std::vector<std::string> stops;
-  float *logits = nullptr;
+  float *logits = nullptr, *prompt_logprobs = nullptr, *prompt_top_logprobs = nullptr;
+  int32_t *prompt_top_ids = nullptr;
+  int32_t prompt_top = 0;
   int32_t priority = 0;
   double submitted_s = 0;
+
+  bool wants_prompt_rows() const { return logits || prompt_logprobs; }
+  // Its settings of fixed size, for a prompt of so many tokens; the slot is still to come.
+  SamplingChange sampling(int32_t prompt_tokens) const;
 };
 
 // Throws Error(INGOT_INVALID) that names the field, its value and what is allowed.

@@ -20,41 +20,92 @@ int32_t first_equal(std::span<const float> values, float value) {
   return static_cast<int32_t>(std::find(values.begin(), values.end(), value) - values.begin());
 }
 
-// The one of the first `count` whose part of the sum of weights holds `noise`.
-int32_t pick(std::span<const Ranked> ranked, double total, double noise) {
-  double rest = noise * total;
-  for (const Ranked &entry : ranked) {
-    rest -= entry.value;
-    if (rest < 0) return entry.id;
+// Of the weights, best first, whose sum is `total`: those at least min_p times the first, and of these the one whose
+// part of the sum holds `noise`.
+int32_t pick(std::span<const Ranked> ranked, double total, float min_p, double noise) {
+  if (min_p > 0) {
+    const float least = min_p * ranked[0].value;
+    const auto improbable =
+        std::find_if(ranked.begin(), ranked.end(), [&](const Ranked &r) { return r.value < least; });
+    ranked = {ranked.begin(), improbable};
+    total = 0;
+    for (const Ranked &entry : ranked) total += entry.value;
   }
-  return ranked.back().id;  // rounding: noise is below 1
+  double rest = noise * total;
+  int32_t last = ranked[0].id;
+  for (const Ranked &entry : ranked) {
+    if (entry.value == 0) break;
+    rest -= entry.value;
+    last = entry.id;
+    if (rest < 0) break;
+  }
+  return last;  // also where rounding leaves a rest: noise is below 1
+}
+
+// The highest logit, if any token can be chosen.
+float highest_of(std::span<const float> logits_V, int64_t position) {
+  const Extremes found = extremes(logits_V);
+  if (found.has_nan || !std::isfinite(found.highest)) {
+    fail(INGOT_FAILED,
+         "the model gave %s for token %lld of the sequence, so none can be chosen; the engine goes on, but its weights "
+         "or its dtype do not fit this prompt",
+         found.has_nan ? "logits that are not a number" : "no finite logits", static_cast<long long>(position));
+  }
+  return found.highest;
 }
 
 }  // namespace
 
 Sampled Sampler::sample(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position) {
-  const Extremes found = extremes(logits_V);
-  if (found.has_nan || !std::isfinite(found.highest)) {
-    fail(INGOT_FAILED,
-         "the model gave %s for token %lld of the sequence, so none can be chosen; the engine goes on, but its weights "
-         "or its "
-         "dtype do not fit this prompt",
-         found.has_nan ? "logits that are not a number" : "no finite logits", static_cast<long long>(position));
-  }
+  const float highest = highest_of(logits_V, position);
   Sampled sampled;
-  if (sampling.temperature == 0 || sampling.top_k == 1) {
-    sampled.token = first_equal(logits_V, found.highest);
-  } else {
-    sampled.token = draw(logits_V, sampling, found.highest, uniform(sampling.seed, position));
+  sampled.token = choose(logits_V, sampling, position, highest);
+  if (sampling.logprobs >= 0) add_logprobs(logits_V, highest, sampling.logprobs, sampled);
+  return sampled;
+}
+
+Sampled Sampler::sample(std::span<float> logits_V, const SamplingChange &sampling, int64_t position,
+                        LogitsProcessor &processor) {
+  Sampled sampled;
+  processor.apply(logits_V, sampling);
+  const Extremes changed = extremes(logits_V);
+  if (!changed.has_nan && std::isfinite(changed.highest))
+    sampled.token = choose(logits_V, sampling, position, changed.highest);
+  processor.restore(logits_V);
+  if (sampled.token < 0 || sampling.logprobs >= 0) {
+    const float highest = highest_of(logits_V, position);
+    if (sampled.token < 0) {
+      fail(INGOT_FAILED,
+           "bad_words, no_repeat_ngram and min_tokens together forbid every token that the model gives a chance as "
+           "token %lld of the sequence; relax one of them",
+           static_cast<long long>(position));
+    }
+    add_logprobs(logits_V, highest, sampling.logprobs, sampled);
   }
-  if (sampling.logprobs < 0) return sampled;
-  const double total = exponentials(logits_V, found.highest, 1, nullptr), logarithm = std::log(total) + found.highest;
-  sampled.logprob = static_cast<float>(logits_V[sampled.token] - logarithm);
-  if (sampling.logprobs == 0) return sampled;
-  best(logits_V, static_cast<size_t>(sampling.logprobs));
+  processor.add(sampled.token);
+  return sampled;
+}
+
+Sampled Sampler::score(std::span<const float> logits_V, int32_t token, int32_t count, int64_t position) {
+  Sampled scored;
+  scored.token = token;
+  add_logprobs(logits_V, highest_of(logits_V, position), count, scored);
+  return scored;
+}
+
+int32_t Sampler::choose(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position,
+                        float highest) {
+  if (sampling.temperature == 0 || sampling.top_k == 1) return first_equal(logits_V, highest);
+  return draw(logits_V, sampling, highest, uniform(sampling.seed, position));
+}
+
+void Sampler::add_logprobs(std::span<const float> logits_V, float highest, int32_t count, Sampled &sampled) {
+  const double total = exponentials(logits_V, highest, 1, nullptr), logarithm = std::log(total) + highest;
+  sampled.logprob = static_cast<float>(logits_V[static_cast<size_t>(sampled.token)] - logarithm);
+  if (count == 0) return;
+  best(logits_V, static_cast<size_t>(count));
   sampled.top = best_;
   for (Ranked &entry : sampled.top) entry.value = static_cast<float>(entry.value - logarithm);
-  return sampled;
 }
 
 int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sampling, float highest, double noise) {
@@ -62,7 +113,7 @@ int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sam
   const float scale = std::min(1 / sampling.temperature, std::numeric_limits<float>::max());
   const size_t vocab = logits_V.size();
   const size_t kept = sampling.top_k > 0 ? std::min(vocab, static_cast<size_t>(sampling.top_k)) : vocab;
-  if (kept == vocab && sampling.top_p >= 1) return draw_from_all(logits_V, highest, scale, noise);
+  if (kept == vocab && sampling.top_p >= 1) return draw_from_all(logits_V, highest, scale, sampling.min_p, noise);
 
   // The weight of all that top_k leaves; with top_k it is known once its tokens are.
   double everything = kept == vocab ? exponentials(logits_V, highest, scale, nullptr) : 0;
@@ -74,9 +125,9 @@ int32_t Sampler::draw(std::span<const float> logits_V, const SamplingChange &sam
     for (size_t i = 0; i < best_.size(); ++i) {
       reached += best_[i].value;
       if (sampling.top_p < 1 && reached >= sampling.top_p * everything)
-        return pick({best_.data(), i + 1}, reached, noise);
+        return pick({best_.data(), i + 1}, reached, sampling.min_p, noise);
     }
-    if (count == kept) return pick(best_, reached, noise);
+    if (count == kept) return pick(best_, reached, sampling.min_p, noise);
   }
 }
 
@@ -89,9 +140,17 @@ double Sampler::weigh_best(float highest, float scale) {
   return mass;
 }
 
-int32_t Sampler::draw_from_all(std::span<const float> logits_V, float highest, float scale, double noise) {
+int32_t Sampler::draw_from_all(std::span<const float> logits_V, float highest, float scale, float min_p, double noise) {
   weights_.resize(logits_V.size());
-  double rest = noise * exponentials(logits_V, highest, scale, weights_.data());
+  double total = exponentials(logits_V, highest, scale, weights_.data());
+  if (min_p > 0) {  // the best weighs 1
+    total = 0;
+    for (float &weight : weights_) {
+      weight = weight < min_p ? 0 : weight;
+      total += weight;
+    }
+  }
+  double rest = noise * total;
   int32_t last = 0;
   for (size_t id = 0; id < logits_V.size(); ++id) {
     if (weights_[id] == 0) continue;
