@@ -7,17 +7,16 @@
 #include <span>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "files/token_bytes.h"
 #include "runtime/block_manager.h"
 #include "runtime/event.h"
+#include "runtime/job.h"
 #include "runtime/rank.h"
 #include "runtime/request.h"
 #include "runtime/sampler.h"
 #include "runtime/scheduler.h"
-#include "runtime/text.h"
 
 namespace ingot {
 
@@ -59,32 +58,22 @@ class Leader {
   const Scheduler &scheduler() const { return scheduler_; }
 
  private:
-  struct Job {
-    Request request;
-    Sequence sequence;
-    TextStream text;
-    double first_step_s = -1, first_token_s = -1;
-
-    int32_t generated() const { return static_cast<int32_t>(sequence.tokens.size()) - sequence.prompt; }
-  };
   struct Answer {
     Sampled sampled;
     std::string failure;
   };
 
   Job &job(const Sequence &sequence) { return *jobs_.at(sequence.id); }
-  void read_rows(const ScheduledStep &step, std::span<const float> logits_NV);
-  void copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV) const;
+  void read_rows(const ScheduledStep &step, std::span<float> logits_NV);
+  void copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV);
+  Sampled sample(Job &job, std::span<float> logits_V);
   void settle(Job &job, const ScheduledSequence &entry, Answer &answer);
-  bool ends(const Job &job, int32_t token) const;
-  std::string text_of(Job &job, int32_t token) const;
   void finish(Job &job, IngotFinish reason, const std::string &sentence = "");
 
   Rank &rank_;
-  const TokenBytes &tokens_;
+  Vocabulary vocabulary_;
   LeaderOptions options_;
   std::function<double()> clock_;
-  std::unordered_set<int32_t> end_ids_;
   BlockManager blocks_;
   Scheduler scheduler_;
   Sampler sampler_;
