@@ -36,7 +36,8 @@ def split(arguments: Sequence[str], command: str) -> tuple[list[str], list[str]]
         argument = rest.pop(0)
         if not argument.startswith("-") or argument == "-":
             overrides.append(free_text.quoted(argument, command))
-            if argument.lstrip("+~").startswith(HYDRA) and not argument.lstrip("+").startswith(PATH):
+            own = argument.lstrip("+~").startswith(HYDRA)
+            if own and not argument.lstrip("+").startswith(PATH):
                 errors.append(f"{argument}: of Hydra's own settings only {PATH} has a meaning here")
             continue
         flag, equals, value = argument.partition("=")
@@ -78,7 +79,7 @@ def _unknown(flag: str, argument: str) -> str | None:
         return None
     if flag in REFUSED:
         return f"{flag}: {REFUSED[flag]}"
-    key, equals, value = argument.lstrip("-").partition("=")
+    key, _, value = argument.lstrip("-").partition("=")
     near = get_close_matches(flag, sorted(PLAIN | VALUED), 1, 0.75)
     hint = f"did you mean {near[0]}?" if near else f"values are given as {key}={value or '…'}"
     return f"{argument}: no such flag; {hint}"

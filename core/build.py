@@ -31,13 +31,13 @@ def build(plan, plugins) -> dict:
         for plugin, item in calls.passes(plugins, WHOLE, plan, rank=0):
             reports.append(passes.run(item, model, plugin, kept))
             model = reports[-1].model
-            step(f"{plugin}: {reports[-1].line()}")
+            step.told(reports[-1])
         for rank in range(plan.ranks):
             part = model.clone()
             for plugin, item in calls.passes(plugins, RANKED, plan, rank):
                 reports.append(passes.run(item, part, plugin, kept))
                 part = reports[-1].model
-                step(f"{plugin}: {reports[-1].line()}")
+                step.told(reports[-1])
             calls.lower(plugins, plan, rank, part, folder / f"rank{rank}")
             step(f"rank {rank}: lowered")
         written = manifest.write(folder, plan, plugins, model, reports, weights.files)
@@ -55,6 +55,11 @@ class Progress:
         now = time.perf_counter()
         print(f"{now - self.last:7.2f} s  {text}", flush=True)
         self.last = now
+
+    def told(self, report) -> None:
+        """A line for a rewrite; none for one that might find nothing to do, and did."""
+        if report.required or report.rewritten or report.refused:
+            self(f"{report.plugin}: {report.line()}")
 
 
 def random_config(plan) -> dict | None:
@@ -79,7 +84,9 @@ def random_config(plan) -> dict | None:
         raise ConfigError(f"checkpoint=random needs model.size (this preset has: {listing})")
     if size not in sizes:
         hint = nearest(str(size), map(str, sizes))
-        raise ConfigError(f"model.size={size}: this preset has no such size (it has: {listing}){hint}")
+        raise ConfigError(
+            f"model.size={size}: this preset has no such size (it has: {listing}){hint}"
+        )
     return dict(sizes[size])
 
 

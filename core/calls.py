@@ -13,7 +13,6 @@ from typing import Any
 from .command import PlanError, UserError
 from .plan import Plan, Plugins
 
-
 FIRST = ("graph", "lower")  # hooks of one plugin, whose answer pluggy gives without a list
 
 
@@ -30,7 +29,9 @@ def op_libraries(plugins: Plugins) -> list[str]:
         if not isinstance(path, str | Path):
             raise _wrong(name, "op_library", path, "a path or None")
         if not Path(path).is_file():
-            raise PluginError(f"{name}: op_library returned {path}, which is not a file; reinstall it")
+            raise PluginError(
+                f"{name}: op_library returned {path}, which is not a file; reinstall it"
+            )
         found.append(str(path))
     return found
 

@@ -152,7 +152,8 @@ def _intruder(found: str) -> str:
         names = ", ".join(others)
         return (
             f"{found}: the package `core` is also owned by {names}; "
-            f"run `pip uninstall {' '.join(others)}` and reinstall ingot, or use another environment"
+            f"run `pip uninstall {' '.join(others)}` and reinstall ingot, or use another "
+            "environment"
         )
     return f"{found}; reinstall ingot"
 

@@ -1,4 +1,4 @@
-"""One composed config for a task, or for each combination of a sweep, and nothing written for it."""
+"""One composed config for a task, or for each combination of a sweep; nothing is written for it."""
 
 from __future__ import annotations
 

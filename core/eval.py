@@ -52,7 +52,8 @@ def perplexity(engine, ids: list[int], window: int, progress: bool = False) -> t
         logits_LV = engine.logits(part)[:-1].astype(np.float64)
         chosen_L = logits_LV[np.arange(len(part) - 1), part[1:]]
         peak_L = logits_LV.max(axis=1)
-        total += float((np.log(np.exp(logits_LV - peak_L[:, None]).sum(1)) + peak_L - chosen_L).sum())
+        sum_L = np.exp(logits_LV - peak_L[:, None]).sum(axis=1)
+        total += float((np.log(sum_L) + peak_L - chosen_L).sum())
         count += len(part) - 1
         if progress:
             print(f"\r{start + len(part)} of {len(ids)} tokens", end="", file=sys.stderr)

@@ -17,6 +17,7 @@ is imported for them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def passes(plan, rank) -> Sequence[ir.passes.PassBase]:
 
 @hookspec(firstresult=True)
 def lower(plan, rank, model, out) -> None:
-    """Writes what the runtime needs to run this rank into the folder `out`. Called for each rank."""
+    """Writes what the runtime needs to run this rank into the folder `out`, for each rank."""
 
 
 HOOKS = ("op_library", "conflicts", "graph", "passes", "lower")
@@ -90,7 +91,7 @@ def plugin(cls):
             f"plugin {cls.__name__} does not say which version of the hooks it was written for; "
             f"add `api: ClassVar[int] = {API}` to the class"
         )
-    if "ClassVar" not in str(cls.__dict__.get("__annotations__", {}).get("api", "")):
+    if "ClassVar" not in str(inspect.get_annotations(cls).get("api", "")):
         raise TypeError(
             f"plugin {cls.__name__}: `api` must be a class variable, not a key of its YAML; "
             f"write `api: ClassVar[int] = {api}`"

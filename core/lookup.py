@@ -65,7 +65,8 @@ def find(kind: str, name: str) -> EntryPoint:
 def installed(kind: str) -> list[str]:
     """The names of all installed plugins of a kind."""
     start = f"{kind}."
-    names = {e.name.removeprefix(start) for e in entry_points(group=GROUP) if e.name.startswith(start)}
+    entries = [e.name for e in entry_points(group=GROUP) if e.name.startswith(start)]
+    names = {name.removeprefix(start) for name in entries}
     return sorted(names)
 
 

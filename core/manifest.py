@@ -27,7 +27,12 @@ TOOLS = ("hydra-core", "ml_dtypes", "numpy", "onnx", "onnx-ir", "onnxscript", "p
 
 
 def write(
-    folder: Path, plan: Plan, plugins: Plugins, model, reports: Sequence[Report], files: Iterable[Path]
+    folder: Path,
+    plan: Plan,
+    plugins: Plugins,
+    model,
+    reports: Sequence[Report],
+    files: Iterable[Path],
 ) -> dict[str, Any]:
     """`folder` is complete: the checkpoint's `files` are copied, and engine.json describes all."""
     for file in files:
@@ -90,7 +95,9 @@ def read(folder: Path | str) -> dict[str, Any]:
         manifest = json.loads(content)
         found = (manifest["format"], manifest["format_version"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PlanError(f"{folder / MANIFEST} is not a manifest: {error}; build it again") from error
+        raise PlanError(
+            f"{folder / MANIFEST} is not a manifest: {error}; build it again"
+        ) from error
     if found != (FORMAT, VERSION):
         raise PlanError(
             f"{folder / MANIFEST} is {found[0]} version {found[1]}, this program reads {FORMAT} "

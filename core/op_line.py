@@ -1,4 +1,7 @@
-"""One use of an op as a line of plan.txt: `op NAME DOMAIN::OP@VERSION in=a,b,- out=y key=f:1e-05`."""
+"""One use of an op as a line of plan.txt.
+
+    op NAME DOMAIN::OP@VERSION in=a,b,- out=y key=f:1e-05
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ def op_line(
     kinds = {attribute.name: attribute.type for attribute in row.attributes}
     for key, value in attributes.items():
         if key not in kinds:
-            raise ValueError(f"attribute {key}={value!r} is not one of {', '.join(kinds) or 'none'}")
+            known = ", ".join(kinds) or "none"
+            raise ValueError(f"attribute {key}={value!r} is not one of {known}")
         words.append(f"{key}={LETTERS[kinds[key]]}:{_written(kinds[key], value)}")
     return " ".join(words)
 

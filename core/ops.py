@@ -37,7 +37,7 @@ class Argument:
     def letter(self) -> str:
         """What ties its type to others': `X` of `X:f32|bf16`."""
         head, colon, _ = self.type.partition(":")
-        return head if colon or head not in DTYPES and "|" not in head else ""
+        return head if colon or (head not in DTYPES and "|" not in head) else ""
 
     @property
     def dtypes(self) -> tuple[str, ...]:

@@ -167,7 +167,8 @@ def _alone(hook: str, kind: str, implements, chosen) -> Iterator[str]:
     """Exactly one plugin may implement `hook`."""
     having = implements.get(hook, [])
     if len(having) > 1:
-        yield f"{' and '.join(having)} both implement the hook {hook}; only one may: choose one of them"
+        both = " and ".join(having)
+        yield f"{both} both implement the hook {hook}; only one may: choose one of them"
     for chosen_kind, name, _ in chosen:
         if chosen_kind == kind and not having:
             yield f"{kind}.name={name}: it does not implement the hook {hook}, which a {kind} must"
@@ -273,7 +274,8 @@ def _shadowed(kind: str) -> Iterator[str]:
     if not HydraConfig.initialized():
         return
     preset = HydraConfig.get().runtime.choices.get(kind)
-    offers = [p for p, folder in search_path.folders() if (folder / kind / f"{preset}.yaml").is_file()]
+    file = f"{kind}/{preset}.yaml"
+    offers = [package for package, folder in search_path.folders() if (folder / file).is_file()]
     import conf
 
     if (Path(conf.__file__).parent / kind / f"{preset}.yaml").is_file():

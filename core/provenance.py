@@ -42,7 +42,7 @@ def sources(name: str, overrides: Sequence[str]) -> dict[str, str]:
 
 
 def complete(found: Mapping[str, str], config: Mapping) -> dict[str, str]:
-    """`found` for exactly the values of the resolved `config`, those of fields' defaults included."""
+    """`found` for exactly the values of the resolved `config`, defaults of fields included."""
     full = {}
     for path in _paths(config):
         parts = path.split(".")

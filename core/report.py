@@ -1,4 +1,4 @@
-"""What one rewrite did: each node it started from as rewritten, refused (why) or unlike its pattern."""
+"""What one rewrite did: of each node it started from, rewritten, refused (why) or unlike."""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ def run(cfg) -> None:
         cfg.engine, threads=cfg.threads, cache_bytes=cfg.cache_bytes, kernels=cfg.kernels
     ) as engine:
         opened = time.perf_counter()
-        outputs = _all(engine, prompts, sampling) if prompts else [_one(engine, cfg.prompt, sampling)]
+        if prompts:
+            outputs = _all(engine, prompts, sampling)
+        else:
+            outputs = [_one(engine, cfg.prompt, sampling)]
         if sampling.logprobs is not None:
             _print_logprobs(engine, outputs)
         _report(outputs, opened - started, time.perf_counter() - opened)

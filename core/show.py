@@ -36,9 +36,11 @@ def _head(facts: dict) -> str:
     model, limits = facts["model"], facts["limits"]
     lines = [
         f"{model['layers']} layers, width {model['width']}, {model['heads']} heads, "
-        f"{model['groups']} key/value heads of {model['head_size']}, vocabulary {model['vocab']}, {model['dtype']}",
-        f"engine {facts['engine']['name']}, {facts['ranks']} rank(s); at most {limits['max_sequences']} sequences "
-        f"of {limits['max_length']} tokens, {limits['max_tokens']} tokens a step",
+        f"{model['groups']} key/value heads of {model['head_size']}, vocabulary {model['vocab']}, "
+        f"{model['dtype']}",
+        f"engine {facts['engine']['name']}, {facts['ranks']} rank(s); at most "
+        f"{limits['max_sequences']} sequences of {limits['max_length']} tokens, "
+        f"{limits['max_tokens']} tokens a step",
     ]
     for group in facts["cache_groups"]:
         window = f", window {group['window']}" if group["window"] else ""

@@ -1,6 +1,6 @@
-"""Speed of the built-in model beside transformers' generate, both in this run:  python tests/figures.py
+"""Speed of the built-in model beside transformers' generate:  python tests/figures.py
 
-Greedy, the checkpoint's own type, end tokens ignored, all processors. Prints medians of `RUNS` runs.
+Both in this run, greedy, end tokens ignored, all processors. Prints medians of `RUNS` runs.
 """
 
 import platform
@@ -75,12 +75,14 @@ def main():
     for arguments in (["dtype=float32"], [], ["quant=fp8"]):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "engine"
-            done = command("build", "model=llama2", f"checkpoint={checkpoint}", f"out={out}", *arguments)
+            given = ["model=llama2", f"checkpoint={checkpoint}", f"out={out}", *arguments]
+            done = command("build", *given)
             assert done.returncode == 0, done.stderr
             for count in (1, FLIGHT):
                 rate = of_engine(out, count)
                 what = " ".join(arguments) or "bfloat16"
-                print(f"ingot, {what}, {count} in flight: {rate:8.0f} tokens/s, {rate / best:.1f} x")
+                times = f"{rate / best:.1f} x"
+                print(f"ingot, {what}, {count} in flight: {rate:8.0f} tokens/s, {times}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ NAMES = [*sorted(path.stem for path in (ROOT / "tests" / "cpp").glob("*.cc")), "
 
 @pytest.fixture(scope="session")
 def programs():
-    """The folder of the compiled tests; kept between runs, so that only what changed is compiled."""
+    """The folder of the compiled tests; kept between runs: only what changed is compiled."""
     folder = ROOT / "build" / "tests"
     configure = ["cmake", "-S", ROOT / "kernels", "-B", folder, "-DINGOT_TESTS=ON", "-G", "Ninja"]
     for command in (configure, ["cmake", "--build", folder, "-j", str(os.cpu_count())]):

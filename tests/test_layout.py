@@ -31,7 +31,7 @@ def test_names_say_something():
 
 
 def test_no_python_in_kernels():
-    """kernels/ holds no Python: a package `kernels` would shadow another that transformers imports."""
+    """kernels/ holds no Python: a package `kernels` would shadow one that transformers imports."""
     assert list((ROOT / "kernels").rglob("*.py")) == []
 
 

@@ -75,7 +75,7 @@ def test_wheels_hold_what_they_should(wheels):
 
 
 def test_a_strangers_quantization(python, tmp_path, tiny_llama):
-    """quant=nf4 builds and generates from another directory, and changes every product but the head."""
+    """quant=nf4 builds and generates elsewhere, and changes every product but the head."""
     imported = run(python, "-c", "import core; print(core.__file__)", cwd=tmp_path)
     assert str(python.parent.parent) in imported.stdout, imported.stdout + imported.stderr
 
