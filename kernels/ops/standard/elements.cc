@@ -39,11 +39,6 @@ void write_all(void *data, int64_t first, int64_t count, const Number *x, Conver
 }
 
 template <class Number>
-Number plain(auto x) {
-  return static_cast<Number>(x);
-}
-
-template <class Number>
 void read_integers(const void *data, int32_t dtype, int64_t first, int64_t count, Number *x) {
   const auto number = [](auto code) { return static_cast<Number>(code); };
   switch (dtype) {
@@ -120,13 +115,13 @@ void write_elements(void *data, int32_t dtype, int64_t first, int64_t count, con
   switch (dtype) {
     case INGOT_I8:
     case INGOT_U8:
-      return write_all<uint8_t>(data, first, count, x, plain<uint8_t, int64_t>);
+      return write_all<uint8_t>(data, first, count, x, [](int64_t number) { return static_cast<uint8_t>(number); });
     case INGOT_BOOL:
       return write_all<uint8_t>(data, first, count, x, [](int64_t number) { return uint8_t{number != 0}; });
     case INGOT_I32:
-      return write_all<int32_t>(data, first, count, x, plain<int32_t, int64_t>);
+      return write_all<int32_t>(data, first, count, x, [](int64_t number) { return static_cast<int32_t>(number); });
     case INGOT_I64:
-      return write_all<int64_t>(data, first, count, x, plain<int64_t, int64_t>);
+      return write_all<int64_t>(data, first, count, x, [](int64_t number) { return number; });
     default:
       for (int64_t i = 0; i < count; ++i) write_integer(data, dtype, first + i, x[i]);
   }

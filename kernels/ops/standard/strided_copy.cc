@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t tile = 16;        // rows and columns of a turned tile: one line of the cache each
 constexpr int64_t grain = 1 << 14;  // elements that are worth a thread
 
-// Without dimensions of one element, and with those that are passed alike as one.
+// Without dimensions of one element, and with those that are passed alike as one; a row and a column at least.
 StridedCopy simplified(const StridedCopy &copy) {
   StridedCopy simple;
   simple.from_first = copy.from_first;
@@ -28,13 +28,10 @@ StridedCopy simplified(const StridedCopy &copy) {
       simple.add(copy.size[i], copy.from[i], copy.to[i]);
     }
   }
-  while (simple.rank < 2) {
-    simple.add(1, 1, 1);
-    for (int32_t i = simple.rank - 1; i > 0; --i) {  // the new dimension is the outermost
-      std::swap(simple.size[i], simple.size[i - 1]);
-      std::swap(simple.from[i], simple.from[i - 1]);
-      std::swap(simple.to[i], simple.to[i - 1]);
-    }
+  if (simple.rank == 0) simple.add(1, 1, 1);
+  if (simple.rank == 1) {  // as one row
+    simple.add(simple.size[0], simple.from[0], simple.to[0]);
+    simple.size[0] = 1;
   }
   return simple;
 }
