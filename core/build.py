@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import hydra
 
-from . import command, plan
+from . import command, resolution
 from .command import ConfigError
 from .hookspecs import RANKED, WHOLE
 
@@ -115,12 +115,12 @@ def task(cfg) -> None:
 
     from .provenance import sources
 
-    resolved = plan.resolve(cfg, sources("build", HydraConfig.get().overrides.task))
+    resolved = resolution.resolve(cfg, sources("build", HydraConfig.get().overrides.task))
     print(summary(resolved[0], build(*resolved)))
 
 
 def main() -> None:
-    command.run(task, plan.errors)
+    command.run(task, resolution.errors)
 
 
 if __name__ == "__main__":

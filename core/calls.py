@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .command import PlanError, UserError
-from .plan import Plan, Plugins
+from .resolution import Plan, Plugins
 
 FIRST = ("graph", "lower")  # hooks of one plugin, whose answer pluggy gives without a list
 

@@ -17,8 +17,8 @@ from typing import Any
 from . import DISTRIBUTION, __version__, provenance
 from .command import PlanError
 from .engine_folder import LOCK, MANIFEST
-from .plan import Plan, Plugins
 from .report import Report
+from .resolution import Plan, Plugins
 
 FORMAT, VERSION = "ingot-engine", 1
 SIDECAR = "lowered.json"  # what an engine's `lower` says about its rank; taken in here

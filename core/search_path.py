@@ -18,7 +18,7 @@ from .hookspecs import GROUP
 
 
 class PluginConfigs(SearchPathPlugin):
-    """Ours stand first; a plugin's preset of the same name is reported by core.plan."""
+    """Ours stand first; a plugin's preset of the same name is reported by core.resolution."""
 
     def manipulate_search_path(self, search_path):
         for package, folder in folders():

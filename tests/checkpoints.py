@@ -19,7 +19,7 @@ import yaml
 
 from core import spec
 from core.checkpoint import RandomCheckpoint, open_checkpoint
-from core.plan import Plan, _instance
+from core.resolution import Plan, _instance
 from plugins.model.decoder import Decoder
 
 CONF = Path(__file__).parent.parent / "conf" / "model"

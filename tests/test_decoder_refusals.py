@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from core.checkpoint import RandomCheckpoint
 from core.command import PlanError
-from core.plan import _instance
+from core.resolution import _instance
 from plugins.model.decoder import Decoder
 from plugins.model.decoder.tensor_names import listing
 

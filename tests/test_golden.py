@@ -15,8 +15,8 @@ from hydra import initialize_config_module
 from core import calls, checkpoint, composition, ops, passes, search_path, spec
 from core.build import random_config
 from core.hookspecs import RANKED, WHOLE
-from core.plan import errors as plan_errors
-from core.plan import resolve
+from core.resolution import errors as plan_errors
+from core.resolution import resolve
 
 FOLDER = Path(__file__).parent / "golden"
 BUILDS = {"llama2": "fp8", "mistral": "none"}

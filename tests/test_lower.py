@@ -24,8 +24,8 @@ from paged_pool import Pool
 
 from core import manifest, passes, spec, weights
 from core.command import PlanError
-from core.plan import Plan
 from core.recipes import Weight
+from core.resolution import Plan
 from plugins.attention.paged import Paged
 from plugins.engine.auto import Auto
 from plugins.engine.cpu import Cpu, token_file, weight_file

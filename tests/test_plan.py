@@ -8,7 +8,7 @@ from hydra import initialize_config_module
 
 from core import composition, lookup, search_path
 from core.command import ConfigError
-from core.plan import errors, resolve
+from core.resolution import errors, resolve
 
 GOOD = "from typing import ClassVar\nfrom core import hookimpl, plugin\n"
 
