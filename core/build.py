@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 
@@ -11,38 +14,67 @@ from . import command, resolution
 from .command import ConfigError
 from .hookspecs import RANKED, WHOLE
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from .report import Report
+    from .resolution import Plan
+
 
 def build(plan, plugins) -> dict:
-    """The manifest of the engine folder plan.out, which is there. Each line is one step."""
-    from . import calls, checkpoint, engine_folder, manifest, ops, passes, spec
+    """The manifest of the engine folder plan.out, which is there."""
+    from . import calls, engine_folder, manifest
 
-    step, reports = Progress(), []
+    step = Progress()
     with engine_folder.appearing(plan.out) as folder:
-        kept = folder / "dump" if plan.dump else None
-        ops.register(calls.op_libraries(plugins))
-        weights = checkpoint.open_checkpoint(plan.checkpoint, random_config(plan), plan.seed)
-        plan = replace(plan, sizes=weights.config, files=tuple(weights.files))
-        calls.conflicts(plugins, plan)
-        step(f"checkpoint {plan.checkpoint}: {len(weights.names())} tensors")
-        model = spec.verify(calls.graph(plugins, plan, weights), after="graph")
-        step(f"graph: {len(model.graph)} nodes, {len(model.graph.initializers)} weights")
-        if kept:
-            passes.dump(model, kept, "graph")
-        for plugin, item in calls.passes(plugins, WHOLE, plan, rank=0):
-            reports.append(passes.run(item, model, plugin, kept))
-            model = reports[-1].model
-            step.told(reports[-1])
-        for rank in range(plan.ranks):
-            part = model.clone()
-            for plugin, item in calls.passes(plugins, RANKED, plan, rank):
-                reports.append(passes.run(item, part, plugin, kept))
-                part = reports[-1].model
-                step.told(reports[-1])
-            calls.lower(plugins, plan, rank, part, folder / f"rank{rank}")
-            step(f"rank {rank}: lowered")
-        written = manifest.write(folder, plan, plugins, model, reports, weights.files)
+        for part in prepared(plan, plugins, step, folder / "dump" if plan.dump else None):
+            calls.lower(plugins, part.plan, part.rank, part.model, folder / f"rank{part.rank}")
+            step(f"rank {part.rank}: lowered")
+        written = manifest.write(folder, part.plan, plugins, part.whole, part.reports, part.files)
     step(f"{plan.out}: complete")
     return written
+
+
+def prepared(plan, plugins, step: Progress, kept: Path | None = None) -> Iterator[Part]:
+    """Each rank's graph with every rewrite done, ready for `lower`. Each line is one step.
+
+    No weight has been read. With `kept`, the graph after every pass is in that folder.
+    """
+    from . import calls, checkpoint, ops, passes, spec
+
+    reports = []
+    ops.register(calls.op_libraries(plugins))
+    weights = checkpoint.open_checkpoint(plan.checkpoint, random_config(plan), plan.seed)
+    plan = replace(plan, sizes=weights.config, files=tuple(weights.files))
+    calls.conflicts(plugins, plan)
+    step(f"checkpoint {plan.checkpoint}: {len(weights.names())} tensors")
+    model = spec.verify(calls.graph(plugins, plan, weights), after="graph")
+    step(f"graph: {len(model.graph)} nodes, {len(model.graph.initializers)} weights")
+    if kept:
+        passes.dump(model, kept, "graph")
+    for plugin, item in calls.passes(plugins, WHOLE, plan, rank=0):
+        reports.append(passes.run(item, model, plugin, kept))
+        model = reports[-1].model
+        step.told(reports[-1])
+    for rank in range(plan.ranks):
+        part = model.clone()
+        for plugin, item in calls.passes(plugins, RANKED, plan, rank):
+            reports.append(passes.run(item, part, plugin, kept))
+            part = reports[-1].model
+            step.told(reports[-1])
+        yield Part(plan, rank, part, model, reports, weights.files)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One rank of a build before anything is lowered."""
+
+    plan: Plan  # with the sizes and files of the checkpoint
+    rank: int
+    model: ir.Model  # of this rank
+    whole: ir.Model  # before it was divided among ranks
+    reports: Sequence[Report]  # of all passes so far
+    files: Sequence[Path]  # of the checkpoint, to be copied
 
 
 class Progress:
