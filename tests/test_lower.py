@@ -259,6 +259,21 @@ def test_plan_of_a_small_graph(tmp_path):
     assert said["memory"]["activations, at most about"] == 2 * 8 * 2 * 4
 
 
+def test_a_type_left_out(tmp_path):
+    """output_dtype=0, as ONNX spells a type that is not given, is not given to the runtime."""
+    model = small(
+        ("Gather", ["embedding_VD", "ids_T"], "x_TD", {}),
+        ("QuantizeLinear", ["x_TD", "scale"], "codes_TD", {"output_dtype": 0}),
+        ("DequantizeLinear", ["codes_TD", "scale"], "y_TD", {"output_dtype": 0}),
+        ("Gather", ["y_TD", "rows_N"], "logits_NV", {}),
+        arrays={"embedding_VD": EMBEDDING, "scale": np.array(0.5, np.float32)},
+        output="logits_NV",
+    )
+    lower(model, tmp_path)
+    plan = (tmp_path / "plan.txt").read_text()
+    assert "QuantizeLinear@24" in plan and "output_dtype" not in plan
+
+
 def test_caches_are_states(tmp_path):
     """A cache is declared in its group, and the op that writes it names it twice."""
     drawn(tmp_path, FAMILIES["mistral"])
