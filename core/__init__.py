@@ -4,6 +4,8 @@ A plugin takes `plugin`, `hookimpl` and, for a rewrite that may find nothing to 
 a program takes `Engine` and `Sampling`.
 """
 
+import signal
+import sys
 from importlib import import_module
 
 DISTRIBUTION = "ingot"
@@ -28,3 +30,30 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *__all__})
+
+
+def end_on_interrupt() -> None:
+    """Ctrl-C ends the process at once, until `raise_on_interrupt`.
+
+    Before a command begins its task there is nothing to undo, and an interrupt in the middle of
+    an import would be a traceback.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_on_interrupt() -> None:
+    """Ctrl-C is a KeyboardInterrupt again, if `end_on_interrupt` changed it."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number, frame):
+    import os
+
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+if sys.argv[:1] == ["-m"]:  # `python -m core.build` is on its way to its module
+    end_on_interrupt()

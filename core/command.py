@@ -7,11 +7,12 @@
         command.run(task)
 
 Exit codes: 2 the config, 3 the checkpoint, the plan or the engine folder, 4 the machine, 5 building
-or running, 130 Ctrl-C. HYDRA_FULL_ERROR=1 shows tracebacks.
+or running, 130 Ctrl-C. HYDRA_FULL_ERROR=1 adds the traceback.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -32,6 +33,10 @@ class ConfigError(UserError):
     """The config asks for something that does not exist or cannot be."""
 
     code = 2
+
+
+class ArgumentError(ConfigError, ValueError):
+    """A value given to the Python API, or through a command, is not one that it takes."""
 
 
 class PlanError(UserError):
@@ -56,6 +61,9 @@ def run(task, check=None) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored
+        signal.signal(signal.SIGHUP, _terminated)
+    _open_streams()
     try:
         _check_distribution()
         from . import composition
@@ -63,15 +71,13 @@ def run(task, check=None) -> None:
         composition.run(task, check)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        if full:
-            raise
+        _traceback(full)
         _end("interrupted", 130)
     except BrokenPipeError:  # the reader of our output, `head` for example, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        if full:
-            raise
+        _traceback(full)
         _end(*sentence(error))
 
 
@@ -117,6 +123,7 @@ def ingot() -> None:
         near = get_close_matches(name, COMMANDS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         _end(f"ingot {name}: no such command (there are: {', '.join(COMMANDS)}){hint}", 2)
+    core.end_on_interrupt()
     sys.argv = [f"ingot {name}", *sys.argv[2:]]
     importlib.import_module(f"core.{name}").main()
 
@@ -162,7 +169,23 @@ def _terminated(number, frame):
     raise SystemExit(128 + number)
 
 
+def _open_streams() -> None:
+    """Output goes nowhere where the caller closed it (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _traceback(wanted: bool) -> None:
+    if wanted:
+        import traceback
+
+        traceback.print_exc()
+
+
 def _end(text: str, code: int) -> None:
-    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would change the exit code
+    with contextlib.suppress(OSError):  # a full disk has been told already
+        sys.stdout.flush()
     print(text, file=sys.stderr)
     sys.exit(code)

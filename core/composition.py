@@ -11,6 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+import core
+
 from . import arguments, search_path
 from .command import ConfigError, UserError, sentence
 
@@ -29,6 +31,8 @@ def run(task: Callable, check: Callable | None) -> None:
         if not (asked.help or asked.hydra_help or asked.shell_completion or asked.info):
             jobs = [configured(name, job, check) for job in _jobs(overrides, asked.multirun)]
         if not elsewhere:
+            _refuse_one_place(jobs)
+            core.raise_on_interrupt()
             return _run_all(task, jobs)
     sys.argv = [sys.argv[0], *overrides, *flags]
     task()  # Hydra answers these itself
@@ -81,6 +85,20 @@ def _jobs(overrides: list[str], sweep: bool) -> list[list[str]]:
         return [overrides]  # composing them says what is wrong
     [jobs] = BasicSweeper.split_arguments(parsed, None)
     return jobs
+
+
+def _refuse_one_place(jobs: Sequence[DictConfig]) -> None:
+    """Refuses a sweep in which one build would replace what another wrote."""
+    if len(jobs) < 2 or "out" not in jobs[0]:
+        return
+    places = [str(activated(cfg).out) for cfg in jobs]
+    for place in places:
+        if places.count(place) > 1:
+            raise ConfigError(
+                f"{places.count(place)} of the {len(jobs)} builds would be written to out={place}, "
+                "each replacing the one before; name a folder for each, for example "
+                "out='engines/${hydra:runtime.choices.model}-${max_length}'"
+            )
 
 
 def _run_all(task: Callable, jobs: Sequence[DictConfig]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+from contextlib import suppress
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from . import DISTRIBUTION
-from .command import MachineError, PlanError, UserError
+from .command import ArgumentError, MachineError, PlanError, UserError
 
 ABI = 1
 NAME = "libingot.so"
@@ -168,10 +169,8 @@ def _find() -> Path:
     from importlib.metadata import PackageNotFoundError, distribution
 
     places = [beside]
-    try:
+    with suppress(PackageNotFoundError):
         places.append(Path(str(distribution(DISTRIBUTION).locate_file(f"core/_native/{NAME}"))))
-    except PackageNotFoundError:
-        pass
     for place in places:
         if place.exists():
             return place
@@ -185,7 +184,7 @@ def check(status: int) -> None:
     """Raises the library's last error as an exception of core.command if `status` is not 0."""
     if status:
         sentence = library().ingot_last_error().decode("utf-8", "replace")
-        kinds = {2: ValueError, 3: PlanError, 4: MachineError}
+        kinds = {2: ArgumentError, 3: PlanError, 4: MachineError}
         raise kinds.get(status, UserError)(sentence)
 
 
@@ -194,7 +193,7 @@ def text(pointer: int | None) -> str:
     if not pointer:
         check(5)
     try:
-        return ctypes.string_at(pointer).decode()
+        return ctypes.string_at(pointer).decode(errors="surrogateescape")  # paths are bytes
     finally:
         library().ingot_free(pointer)
 
@@ -246,7 +245,8 @@ def infer_op(
     op_library: str | None = None,
 ) -> list[tuple[str, tuple[int, ...]]]:
     """(dtype word, shape) of each output of `line` for inputs (dtype word, shape, data or None)."""
-    kept = [_pack(data) if data is not None else None for _, _, data in (i or _ABSENT for i in inputs)]
+    given = [entry or _ABSENT for entry in inputs]
+    kept = [_pack(data) if data is not None else None for _, _, data in given]
     ins = (Array * max(1, len(inputs)))()
     for target, given, data in zip(ins, inputs, kept, strict=False):
         word, shape, _ = given or _ABSENT

@@ -13,91 +13,21 @@ from __future__ import annotations
 
 import ctypes
 import json
-import queue
+import operator
+import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from . import native
-from .command import PlanError, UserError
+from . import native, values
+from .command import ArgumentError, PlanError, UserError
+from .generation import FINISH, FINISH_REASONS, TOKEN, Generation, Output
+from .options import folder, options_struct
 from .sampling import Sampling, request_struct
 
-TOKEN, FINISH = 1, 2  # IngotEventKind
-FINISH_REASONS = {1: "stop", 2: "length", 3: "cancelled", 4: "error"}  # IngotFinish
 EVENTS_A_POLL = 256
-
-
-@dataclass
-class Output:
-    """What became of one prompt."""
-
-    prompt_ids: list[int]
-    token_ids: list[int] = field(default_factory=list)
-    text: str = ""
-    finish_reason: str = ""  # stop | length | cancelled
-    logprobs: list[float] | None = None  # natural logarithms, one per token
-    top_logprobs: list[dict[int, float]] | None = None  # of the best tokens at each place
-    cached_tokens: int = 0  # of the prompt, found in the cache
-    queued_s: float = 0.0  # from submit to the first step
-    first_token_s: float = 0.0  # from submit to the first token
-    total_s: float = 0.0  # from submit to the end
-
-
-class Generation:
-    """A submitted request: iterate over its pieces of text, or wait for its result."""
-
-    def __init__(self, engine: Engine, prompt_ids: list[int], sampling: Sampling):
-        self._engine, self._events, self._done = engine, queue.SimpleQueue(), False
-        self.id = 0
-        self.output = Output(prompt_ids)
-        if sampling.logprobs is not None:
-            self.output.logprobs = []
-            self.output.top_logprobs = [] if sampling.logprobs else None
-
-    def __iter__(self) -> Iterator[str]:
-        """Pieces of text as they become certain: whole characters, never part of a stop string.
-
-        Raises:
-            UserError: the engine failed while it worked on this request.
-        """
-        while not self._done:
-            piece = self._next()
-            if piece:
-                yield piece
-
-    def result(self) -> Output:
-        """Waits for the end; the same object as `output`, complete."""
-        for _ in self:
-            pass
-        return self.output
-
-    def cancel(self) -> None:
-        """Ends the request before the next step; its iteration then ends as "cancelled"."""
-        self._engine._cancel(self.id)
-
-    def _next(self) -> str:
-        event = self._events.get()
-        if isinstance(event, Exception):
-            self._done = True
-            raise event
-        kind, text, values = event
-        output = self.output
-        output.text += text
-        if kind == TOKEN:
-            token, logprob, top = values
-            output.token_ids.append(token)
-            if output.logprobs is not None:
-                output.logprobs.append(logprob)
-            if output.top_logprobs is not None:
-                output.top_logprobs.append(top)
-            return text
-        self._done = True
-        finish, output.cached_tokens, output.queued_s, output.first_token_s, output.total_s = values
-        output.finish_reason = FINISH_REASONS[finish]
-        return text
 
 
 class Engine:
@@ -121,27 +51,20 @@ class Engine:
         kernels: str = "auto",  # auto | avx512 | avx2 | portable | naive
         verify: bool = False,  # compare the checksum of every weight first
     ):
-        self._handle = None
-        self.directory = Path(directory)
-        options = native.Options(
-            threads=threads,
-            cache_bytes=cache_bytes or 0,
-            max_sequences=max_sequences,
-            token_budget=token_budget,
-            verify_weights=int(verify),
-            kernels=kernels.encode(),
-        )
+        self._handle, self._lock = None, threading.Lock()
+        self.directory = folder(directory)
+        options = options_struct(threads, cache_bytes, max_sequences, token_budget, kernels, verify)
         handle = ctypes.c_void_p()
         native.check(
             native.library().ingot_open(
-                str(directory).encode(), ctypes.byref(options), ctypes.byref(handle)
+                os.fsencode(self.directory), ctypes.byref(options), ctypes.byref(handle)
             )
         )
+        self.directory = self.directory.absolute()  # it stays the same when the process moves
         self._handle = handle
         self.facts = json.loads(native.text(native.library().ingot_describe(handle)))
         self.vocab: int = self.facts["vocab"]
         self._tokenizer = None
-        self._lock = threading.Lock()
         self._running: dict[int, Generation] = {}
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="ingot-poll", daemon=True)
@@ -158,12 +81,14 @@ class Engine:
         all, or one per prompt.
 
         Raises:
-            ValueError: a prompt or a sampling value is out of range; nothing was generated.
+            ArgumentError: a prompt or a sampling value is out of range; nothing was generated.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         samplings = [sampling] * len(prompts) if _is_one(sampling) else list(sampling)
         if len(samplings) != len(prompts):
-            raise ValueError(f"{len(prompts)} prompts were given, but {len(samplings)} samplings")
+            raise ArgumentError(
+                f"{len(prompts)} prompts were given, but {len(samplings)} samplings"
+            )
         generations = []
         try:
             for prompt, one in zip(prompts, samplings, strict=True):
@@ -198,11 +123,11 @@ class Engine:
 
     def encode(self, text: str) -> list[int]:
         """Token ids, with the special tokens that the checkpoint's tokenizer adds."""
-        return self.tokenizer.encode(text).ids
+        return self.tokenizer.encode(values.text("the text", text)).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` without special tokens."""
-        return self.tokenizer.decode(list(ids))
+        return self.tokenizer.decode(self._ids(ids))
 
     @property
     def tokenizer(self):
@@ -216,7 +141,13 @@ class Engine:
                 )
             from tokenizers import Tokenizer
 
-            self._tokenizer = Tokenizer.from_file(str(path))
+            try:
+                self._tokenizer = Tokenizer.from_file(str(path))
+            except Exception as error:  # tokenizers has no exception of its own
+                raise PlanError(
+                    f"{path} cannot be read: {error}; build from a checkpoint whose tokenizer "
+                    "transformers reads"
+                ) from error
         return self._tokenizer
 
     def statistics(self) -> dict:
@@ -233,7 +164,8 @@ class Engine:
         self._closing.set()
         self._poller.join()
         for generation in running:
-            generation._events.put(UserError("the engine was closed while this request was running"))
+            sentence = "the engine was closed while this request was running"
+            generation._events.put(UserError(sentence))
         native.library().ingot_close(handle)
 
     def __enter__(self) -> Engine:
@@ -249,11 +181,17 @@ class Engine:
     def _ids(self, prompt: str | Sequence[int]) -> list[int]:
         if isinstance(prompt, str):
             return self.encode(prompt)
-        ids = [int(token) for token in prompt]
+        try:
+            ids = [operator.index(token) for token in prompt]
+        except TypeError:
+            raise ArgumentError(
+                f"a prompt is {prompt!r:.80}; give a text, or a list of token ids"
+            ) from None
         for place, token in enumerate(ids):
             if not 0 <= token < self.vocab:
-                raise ValueError(
-                    f"token {place} of the prompt is {token}; this engine knows 0 to {self.vocab - 1}"
+                raise ArgumentError(
+                    f"token {place} of the prompt is {token}; "
+                    f"this engine knows 0 to {self.vocab - 1}"
                 )
         return ids
 

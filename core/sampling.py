@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import native
+from . import native, values
+from .command import ArgumentError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,26 +34,26 @@ def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | N
     """The C struct, and what must stay alive until it was submitted.
 
     Raises:
-        ValueError: a value is no number, or does not fit its C type. Ranges are the runtime's to judge.
+        ArgumentError: a value is no number, or does not fit its C type. Ranges are for the
+            runtime to judge.
     """
     for name in ("temperature", "top_p"):
-        value = getattr(sampling, name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name} is {value!r}; it must be a number")
+        values.number(name, getattr(sampling, name))
     for name in ("max_tokens", "min_tokens", "top_k", "priority"):
-        _fits(name, getattr(sampling, name), -(2**31), 2**31 - 1)
+        values.integer(name, getattr(sampling, name), -(2**31), 2**31 - 1)
     seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
-    _fits("seed", seed, 0, 2**64 - 1)
+    values.integer("seed", seed, 0, 2**64 - 1)
     logprobs = -1 if sampling.logprobs is None else sampling.logprobs
     if sampling.logprobs is not None:
-        _fits("logprobs", logprobs, 0, 64)
-    if isinstance(sampling.stop, str):
-        raise ValueError(f"stop is the string {sampling.stop!r}; give a list of strings")
-    stops = [text.encode() for text in sampling.stop]
+        values.integer("logprobs", logprobs, 0, 64)
+    for name in ("stop", "stop_ids"):
+        if not isinstance(getattr(sampling, name), list | tuple):
+            raise ArgumentError(f"{name} is {getattr(sampling, name)!r}; give a list")
+    stops = [values.text("stop", text).encode() for text in sampling.stop]
     if any(b"\0" in text for text in stops):
-        raise ValueError("a stop string holds a NUL character, which no text can contain")
+        raise ArgumentError("a stop string holds a NUL character, which no text can contain")
     for token in sampling.stop_ids:
-        _fits("stop_ids", token, 0, 2**31 - 1)
+        values.integer("stop_ids", token, 0, 2**31 - 1)
     ids_C = (ctypes.c_int32 * max(1, len(ids)))(*ids)
     stop_ids_C = (ctypes.c_int32 * max(1, len(sampling.stop_ids)))(*sampling.stop_ids)
     stops_C = (ctypes.c_char_p * max(1, len(stops)))(*stops)
@@ -66,7 +67,7 @@ def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | N
         top_k=sampling.top_k,
         seed=seed,
         logprobs=logprobs,
-        ignore_eos=int(sampling.ignore_eos),
+        ignore_eos=int(values.flag("ignore_eos", sampling.ignore_eos)),
         stop_ids=stop_ids_C,
         n_stop_ids=len(sampling.stop_ids),
         stops=stops_C,
@@ -76,8 +77,3 @@ def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | N
     if logits_LV is not None:
         request.logits = logits_LV.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
     return request, (ids_C, stop_ids_C, stops_C, stops)
-
-
-def _fits(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}; it must be an integer from {low} to {high}")

@@ -1,0 +1,53 @@
+"""How an engine is opened: its folder and the runtime's options, judged before C sees them.
+
+ctypes cuts a number that does not fit its C type, so each is compared with that type's range here;
+what the engine can do with it is for the runtime to judge.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import native
+from .command import ArgumentError
+from .values import flag, integer
+
+KERNELS = ("auto", "avx512", "avx2", "portable", "naive")
+
+
+def folder(directory: str | os.PathLike) -> Path:
+    """The path of an engine folder; `~` is the home.
+
+    Raises:
+        ArgumentError: it is no path.
+    """
+    path = os.path.expanduser(os.fspath(directory))
+    if not isinstance(path, str) or "\0" in path:
+        raise ArgumentError(f"engine={directory!r}: a path is a text without NUL characters")
+    return Path(path)
+
+
+def options_struct(
+    threads: int,
+    cache_bytes: int | None,
+    max_sequences: int,
+    token_budget: int,
+    kernels: str,
+    verify: bool,
+) -> native.Options:
+    """The C struct.
+
+    Raises:
+        ArgumentError: a value is of another type, or does not fit its C type.
+    """
+    if kernels not in KERNELS:
+        raise ArgumentError(f"kernels is {kernels!r}; it must be one of {', '.join(KERNELS)}")
+    return native.Options(
+        threads=integer("threads", threads, 0, 4096, " (0: one for each core)"),
+        cache_bytes=integer("cache_bytes", 0 if cache_bytes is None else cache_bytes, 0, 2**63 - 1),
+        max_sequences=integer("max_sequences", max_sequences, 0, 2**31 - 1, " (0: all)"),
+        token_budget=integer("token_budget", token_budget, 0, 2**31 - 1, " (0: all)"),
+        verify_weights=int(flag("verify", verify)),
+        kernels=kernels.encode(),
+    )
