@@ -16,7 +16,7 @@ from . import recipes
 from .recipes import Derivation, Derived, Weight
 
 __all__ = [
-    "Weight", "add", "cast", "concat", "constant", "derive", "rename", "slice", "stack",
+    "Weight", "add", "cast", "concat", "constant", "derive", "lazy", "rename", "slice", "stack",
     "transpose", "write",
 ]  # fmt: skip
 
@@ -24,6 +24,12 @@ __all__ = [
 def constant(array: np.ndarray, name: str) -> Weight:
     """`array` as a weight."""
     return recipes.Constant(np.ascontiguousarray(array).reshape(np.shape(array)), name)
+
+
+def lazy(value: ir.Value) -> Weight:
+    """The tensor of an initializer as one that is read when it is written."""
+    tensor = value.const_value
+    return tensor if isinstance(tensor, Weight) else constant(tensor.numpy(), value.name)
 
 
 def rename(weight: Weight, name: str) -> Weight:

@@ -77,14 +77,6 @@ def constant(graph: ir.Graph, tensor: weights.Weight, name: str) -> ir.Value:
     return value
 
 
-def lazy(value: ir.Value) -> weights.Weight:
-    """The tensor of an initializer as one that is read when it is written."""
-    tensor = value.const_value
-    if isinstance(tensor, weights.Weight):
-        return tensor
-    return weights.constant(tensor.numpy(), value.name)
-
-
 def replace(
     olds: Sequence[ir.Node], news: Sequence[ir.Node], values: Sequence[tuple[ir.Value, ir.Value]]
 ) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
 import onnx_ir as ir
 
 from core import manifest, shapes, weights
+from core.memory import Memory
 from core.op_line import dtype_word
 from core.ops import Rows
 
 from . import coverage, graph_file, token_file, weight_file
-from .fusion import lazy
-from .plan_text import PlanText, is_host_constant
+from .plan_text import PlanText
 
 WEIGHTS = "weights.safetensors"
 
@@ -29,11 +28,12 @@ def lower(plan, model: ir.Model, out: Path) -> None:
     shapes.infer(model)
     coverage.check(model)
     libraries = _libraries(model, out)
-    text = PlanText(model, plan, libraries)
+    memory = Memory(model, plan)
+    text = PlanText(memory, libraries)
     (out / "plan.txt").write_text("".join(f"{line}\n" for line in text.lines()), encoding="utf-8")
     if tokenizer := next((f for f in plan.files if f.name == token_file.NAME), None):
         token_file.write(out / "tokens.bin", tokenizer)
-    tensors = _tensors(model.graph)
+    tensors = memory.weights
     written = weight_file.write(out / WEIGHTS, tensors)
     graph_file.write(out / "graph.onnx", model, WEIGHTS, written.offsets())
     said = {
@@ -41,21 +41,9 @@ def lower(plan, model: ir.Model, out: Path) -> None:
         "tensors": {tensor.name: _entry(tensor, written) for tensor in tensors},
         "files": {WEIGHTS: {"sha256": written.sha256}},
         "header_sha256": written.header_sha256,
-        "memory": _memory(model, text, tensors),
+        "memory": memory.ledger(),
     }
     (out / manifest.SIDECAR).write_text(json.dumps(said), encoding="utf-8")
-
-
-def _tensors(graph: ir.Graph) -> list[weights.Weight]:
-    """The weights in the order in which ops read them."""
-    found: dict[ir.Value, weights.Weight] = {}
-    for node in graph:
-        for value in node.inputs:
-            if value is None or value in found or not value.is_initializer():
-                continue
-            if not is_host_constant(value):
-                found[value] = weights.rename(lazy(value), value.name)
-    return list(found.values())
 
 
 def _entry(tensor: weights.Weight, written: weight_file.WeightFile) -> dict:
@@ -66,20 +54,6 @@ def _entry(tensor: weights.Weight, written: weight_file.WeightFile) -> dict:
         "bytes": tensor.nbytes,
         "sha256": written.tensors[tensor.name].digest.hexdigest(),
         "recipe": tensor.recipe,
-    }
-
-
-def _memory(model: ir.Model, text: PlanText, tensors) -> dict[str, int]:
-    """What the engine will need, in bytes."""
-    groups = manifest.cache_groups(model)
-    page = sum(group["bytes_per_page"] for group in groups)
-    paged = [group for group in groups if group["page_tokens"]]
-    token = sum(math.ceil(g["bytes_per_page"] / g["page_tokens"]) for g in paged)
-    return {
-        "weights": sum(tensor.nbytes for tensor in tensors),
-        "cache, a token": token,
-        "cache, a page of every group": page,
-        "activations, at most about": text.activation_bytes(),
     }
 
 

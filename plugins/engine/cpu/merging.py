@@ -17,7 +17,6 @@ from .fusion import (
     Unlike,
     attribute,
     constant,
-    lazy,
     merged_name,
     only_reader,
     producer,
@@ -101,7 +100,9 @@ def merged(products: Sequence[ir.Node]) -> ir.Node:
             continue
         parts = [product.inputs[place] for product in products]
         name = merged_name([part.name for part in parts])
-        inputs[place] = constant(graph, weights.concat([lazy(part) for part in parts]), name)
+        inputs[place] = constant(
+            graph, weights.concat([weights.lazy(part) for part in parts]), name
+        )
     node = ir.Node(DOMAIN, kind, inputs, first.attributes.values(), num_outputs=1)
     [y_TE], outputs = node.outputs, [product.outputs[0] for product in products]
     y_TE.name, y_TE.type = merged_name([value.name for value in outputs]), outputs[0].type
@@ -115,7 +116,7 @@ def _repeated(product: ir.Node, weight: int, scale: int) -> ir.Value:
     value = product.inputs[scale]
     name = f"{value.name}_F"
     [tensor] = weights.derive(
-        lazy(value), partial(_filled, rows=rows), [(name, ir.DataType.FLOAT, [rows])],
+        weights.lazy(value), partial(_filled, rows=rows), [(name, ir.DataType.FLOAT, [rows])],
         f"repeat(…, {rows})", rows=None,
     )  # fmt: skip
     return constant(product.graph, tensor, name)

@@ -1,42 +1,19 @@
-"""weights.safetensors: every tensor begins at a multiple of 256 bytes of the file, without holes.
-
-Tensors `pad.N` of bytes fill what lies between two others, since readers of the format refuse
-holes. https://huggingface.co/docs/safetensors
-"""
+"""weights.safetensors, written in one pass over the tensors; core/weight_layout.py says where what
+lies."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from core import weights
-from core.tensor_file import DTYPES
+from core import weight_layout, weights
 
 from .sequential_hash import SequentialHash
-
-ALIGNMENT = 256  # bytes: what vector loads, copies and GPUs want at most
-WORDS = {dtype: word for word, dtype in DTYPES.items()}
-HALVES = (ir.DataType.UINT4, ir.DataType.INT4)  # two elements in a byte, stored as U8
-
-
-@dataclass
-class Placed:
-    """One tensor of the file; `weight` is None for what fills a hole."""
-
-    name: str
-    offset: int  # in bytes, from the beginning of the data
-    bytes: int
-    dtype: str
-    shape: list[int]
-    weight: weights.Weight | None = None
-    digest: object = field(default_factory=hashlib.sha256)
-    written: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +23,7 @@ class WeightFile:
     header: int  # bytes before the data
     header_sha256: str
     sha256: str
-    tensors: dict[str, Placed]
+    tensors: dict[str, weight_layout.Placed]
 
     def offsets(self) -> dict[str, int]:
         """Where the bytes of each tensor begin in the file."""
@@ -55,8 +32,8 @@ class WeightFile:
 
 def write(path: Path, tensors: Sequence[weights.Weight]) -> WeightFile:
     """`path` holds `tensors` in this order, each read once, a few rows at a time."""
-    placed = _placed(tensors)
-    header = _header(placed)
+    placed = weight_layout.placed(tensors)
+    header = weight_layout.header(placed)
     homes = {entry.weight: entry for entry in placed if entry.weight is not None}
     with open(path, "wb+", buffering=0) as file:
         whole = SequentialHash(file)
@@ -82,47 +59,9 @@ def write(path: Path, tensors: Sequence[weights.Weight]) -> WeightFile:
         )
 
 
-def _placed(tensors: Sequence[weights.Weight]) -> list[Placed]:
-    """The tensors with their places, and what fills the holes between them."""
-    names, placed, end, pads = {tensor.name for tensor in tensors}, [], 0, 0
-    for tensor in tensors:
-        if hole := -end % ALIGNMENT:
-            while f"pad.{pads}" in names:
-                pads += 1
-            placed.append(Placed(f"pad.{pads}", end, hole, "U8", [hole]))
-            pads, end = pads + 1, end + hole
-        dtype, shape = _stored(tensor)
-        placed.append(Placed(tensor.name, end, tensor.nbytes, dtype, shape, tensor))
-        end += tensor.nbytes
-    return placed
-
-
-def _stored(tensor: weights.Weight) -> tuple[str, list[int]]:
-    """The type and shape under which the file keeps a tensor."""
-    shape = list(tensor.shape)
-    if tensor.dtype in HALVES:
-        return "U8", [*shape[:-1], shape[-1] // 2]
-    return WORDS[tensor.dtype], shape
-
-
-def _header(placed: Sequence[Placed]) -> bytes:
-    """The length and the JSON, filled up with spaces so that the data is aligned too."""
-    table = {
-        entry.name: {
-            "dtype": entry.dtype,
-            "shape": entry.shape,
-            "data_offsets": [entry.offset, entry.offset + entry.bytes],
-        }
-        for entry in placed
-    }
-    text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
-
-
 def _bytes(weight: weights.Weight, rows: np.ndarray) -> memoryview:
     """The bytes of some rows as they lie in the file."""
-    if weight.dtype in HALVES:
+    if weight.dtype in weight_layout.HALVES:
         return memoryview(ir.Tensor(rows, dtype=weight.dtype).tobytes())
     flat = np.ascontiguousarray(rows).reshape(-1)
     return memoryview(flat.view(np.uint8))

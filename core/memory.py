@@ -1,0 +1,120 @@
+"""What one rank needs, from its lowered graph alone: weights, cache, activations of a step.
+
+Sizes are exact, and no weight is read. The activations are the most bytes that live at the same
+time in the largest step; the runtime places them in one block, which may need a little more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cached_property
+
+import onnx_ir as ir
+
+from . import manifest, weights
+from .ops import Row, Rows
+from .recipes import Weight
+from .shapes import forms
+
+LARGEST_CONSTANT = 1024  # integers that stand in the plan itself; more are a weight
+ROWS = 128  # most rows of logits in a step, where there are no more sequences
+
+
+class Memory:
+    """The memory of `model`, a rank's graph with its shapes, in steps as large as `plan` says."""
+
+    def __init__(self, model: ir.Model, plan):
+        self.model, self.graph, self.plan = model, model.graph, plan
+        self.facts = json.loads(model.metadata_props["ingot.model"])
+        self.groups = json.loads(model.metadata_props.get("ingot.cache_groups", "[]"))
+        self.rows = Rows()
+        self.nodes = list(model.graph)
+
+    def ledger(self) -> dict[str, int]:
+        """In bytes, as it stands in the manifest."""
+        groups = manifest.cache_groups(self.model)
+        paged = [group for group in groups if group["page_tokens"]]
+        return {
+            "weights": sum(tensor.nbytes for tensor in self.weights),
+            "cache, a token": sum(
+                math.ceil(group["bytes_per_page"] / group["page_tokens"]) for group in paged
+            ),
+            "cache, a page of every group": sum(group["bytes_per_page"] for group in groups),
+            "activations, at most about": self.activation_bytes(),
+        }
+
+    def activation_bytes(self) -> int:
+        """The most bytes that live at the same time; the runtime needs a little more."""
+        sizes = {value: self._bytes(value) for value in self.lives}
+        changes = [0] * (len(self.nodes) + 1)
+        for value, (first, last) in self.lives.items():
+            changes[first] += sizes[value]
+            changes[last + 1] -= sizes[value]
+        most = held = 0
+        for change in changes:
+            held += change
+            most = max(most, held)
+        return most
+
+    @cached_property
+    def weights(self) -> list[Weight]:
+        """What the weight file must hold, in the order in which ops read it."""
+        found: dict[ir.Value, None] = {}
+        for node in self.nodes:
+            for value in node.inputs:
+                if value is None or value in found or not value.is_initializer():
+                    continue
+                if not is_host_constant(value):
+                    found[value] = None
+        return [weights.rename(weights.lazy(value), value.name) for value in found]
+
+    @cached_property
+    def largest(self) -> dict[str, int]:
+        """The sizes of the largest step."""
+        plan, page = self.plan, [group["page_tokens"] for group in self.groups] or [1]
+        tokens, sequences = plan.max_tokens, plan.max_sequences
+        rows = min(tokens, max(sequences, ROWS))
+        columns = -(-self.facts["max_length"] // max(1, min(page)))
+        return {"T": tokens, "S": sequences, "N": rows, "Q": tokens, "M": columns, "P": 0}
+
+    @cached_property
+    def states(self) -> dict[ir.Value, str]:
+        """The name of the state that each input of a cache, and each output made of one, is."""
+        caches = {name for group in self.groups for name in group["tensors"]}
+        states = {value: value.name for value in self.graph.inputs if value.name in caches}
+        for node in self.nodes:
+            for place, value in enumerate(node.outputs):
+                argument = self.row(node).output(place)
+                source = argument.alias if argument is not None else -1
+                if 0 <= source < len(node.inputs) and node.inputs[source] in states:
+                    states[value] = states[node.inputs[source]]
+        return states
+
+    @cached_property
+    def lives(self) -> dict[ir.Value, tuple[int, int]]:
+        """The first and last node that touches each activation, in the order they are made."""
+        order = {node: place for place, node in enumerate(self.nodes)}
+        lives = {}
+        for node in self.nodes:
+            for value in node.outputs:
+                if value.name == "" or value in self.states:
+                    continue
+                last = max([order[reader] for reader in value.consumers()], default=order[node])
+                last = len(self.nodes) - 1 if value.is_graph_output() else last
+                lives[value] = (order[node], last)
+        return lives
+
+    def row(self, node: ir.Node) -> Row:
+        return self.rows.row(node.domain, node.op_type)
+
+    def _bytes(self, value: ir.Value) -> int:
+        count = math.prod(form.at(self.largest) for form in forms(value))
+        return math.ceil(count * value.dtype.itemsize)
+
+
+def is_host_constant(value: ir.Value) -> bool:
+    """Whether an initializer is a few integers, which stand in the plan itself."""
+    tensor = value.const_value
+    integer = tensor.dtype in (ir.DataType.INT64, ir.DataType.INT32)
+    return integer and len(tensor.shape) < 2 and math.prod(tensor.shape) <= LARGEST_CONSTANT
