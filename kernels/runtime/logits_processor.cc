@@ -64,7 +64,8 @@ void LogitsProcessor::repel(std::span<float> scores_V, const SamplingChange &sam
   for (const History::Count &count : history_.counts()) {
     if (count.prompt + count.generated == 0) continue;
     float score = scores_V[static_cast<size_t>(count.id)];
-    if (penalty != 1) score = score < 0 ? score * penalty : score / penalty;
+    const float scaled[] = {score / penalty, score * penalty};
+    score = scaled[score < 0];  // no branch: signs are no pattern, and a wrong guess waits for memory
     if (count.generated > 0) {
       score -= static_cast<float>(count.generated) * sampling.frequency_penalty;
       score -= sampling.presence_penalty;

@@ -7,7 +7,6 @@
 #include "error.h"
 #include "ingot.h"
 #include "runtime/noise.h"
-#include "runtime/softmax.h"
 
 namespace ingot {
 namespace {
@@ -15,10 +14,6 @@ namespace {
 constexpr size_t small_heap = 1024;  // up to here a heap beats partitioning the vocabulary
 
 bool better(const Ranked &a, const Ranked &b) { return a.value != b.value ? a.value > b.value : a.id < b.id; }
-
-int32_t first_equal(std::span<const float> values, float value) {
-  return static_cast<int32_t>(std::find(values.begin(), values.end(), value) - values.begin());
-}
 
 // Of the weights, best first, whose sum is `total`: those at least min_p times the first, and of these the one whose
 // part of the sum holds `noise`.
@@ -43,7 +38,7 @@ int32_t pick(std::span<const Ranked> ranked, double total, float min_p, double n
 }
 
 // The highest logit, if any token can be chosen.
-float highest_of(std::span<const float> logits_V, int64_t position) {
+Extremes highest_of(std::span<const float> logits_V, int64_t position) {
   const Extremes found = extremes(logits_V);
   if (found.has_nan || !std::isfinite(found.highest)) {
     fail(INGOT_FAILED,
@@ -51,37 +46,35 @@ float highest_of(std::span<const float> logits_V, int64_t position) {
          "or its dtype do not fit this prompt",
          found.has_nan ? "logits that are not a number" : "no finite logits", static_cast<long long>(position));
   }
-  return found.highest;
+  return found;
 }
 
 }  // namespace
 
 Sampled Sampler::sample(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position) {
-  const float highest = highest_of(logits_V, position);
+  const Extremes found = highest_of(logits_V, position);
   Sampled sampled;
-  sampled.token = choose(logits_V, sampling, position, highest);
-  if (sampling.logprobs >= 0) add_logprobs(logits_V, highest, sampling.logprobs, sampled);
+  sampled.token = choose(logits_V, sampling, position, found);
+  if (sampling.logprobs >= 0) add_logprobs(logits_V, found.highest, sampling.logprobs, sampled);
   return sampled;
 }
 
 Sampled Sampler::sample(std::span<float> logits_V, const SamplingChange &sampling, int64_t position,
                         LogitsProcessor &processor) {
-  Sampled sampled;
+  // The model's own row is judged first; reading it in order also brings it near before the rules jump about in it.
+  const Extremes found = highest_of(logits_V, position);
   processor.apply(logits_V, sampling);
   const Extremes changed = extremes(logits_V);
-  if (!changed.has_nan && std::isfinite(changed.highest))
-    sampled.token = choose(logits_V, sampling, position, changed.highest);
+  Sampled sampled;
+  if (std::isfinite(changed.highest)) sampled.token = choose(logits_V, sampling, position, changed);
   processor.restore(logits_V);
-  if (sampled.token < 0 || sampling.logprobs >= 0) {
-    const float highest = highest_of(logits_V, position);
-    if (sampled.token < 0) {
-      fail(INGOT_FAILED,
-           "bad_words, no_repeat_ngram and min_tokens together forbid every token that the model gives a chance as "
-           "token %lld of the sequence; relax one of them",
-           static_cast<long long>(position));
-    }
-    add_logprobs(logits_V, highest, sampling.logprobs, sampled);
+  if (sampled.token < 0) {
+    fail(INGOT_FAILED,
+         "bad_words, no_repeat_ngram and min_tokens together forbid every token that the model gives a chance as token "
+         "%lld of the sequence; relax one of them",
+         static_cast<long long>(position));
   }
+  if (sampling.logprobs >= 0) add_logprobs(logits_V, found.highest, sampling.logprobs, sampled);
   processor.add(sampled.token);
   return sampled;
 }
@@ -89,14 +82,14 @@ Sampled Sampler::sample(std::span<float> logits_V, const SamplingChange &samplin
 Sampled Sampler::score(std::span<const float> logits_V, int32_t token, int32_t count, int64_t position) {
   Sampled scored;
   scored.token = token;
-  add_logprobs(logits_V, highest_of(logits_V, position), count, scored);
+  add_logprobs(logits_V, highest_of(logits_V, position).highest, count, scored);
   return scored;
 }
 
 int32_t Sampler::choose(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position,
-                        float highest) {
-  if (sampling.temperature == 0 || sampling.top_k == 1) return first_equal(logits_V, highest);
-  return draw(logits_V, sampling, highest, uniform(sampling.seed, position));
+                        const Extremes &found) {
+  if (sampling.temperature == 0 || sampling.top_k == 1) return found.at;
+  return draw(logits_V, sampling, found.highest, uniform(sampling.seed, position));
 }
 
 void Sampler::add_logprobs(std::span<const float> logits_V, float highest, int32_t count, Sampled &sampled) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "runtime/logits_processor.h"
+#include "runtime/softmax.h"
 #include "runtime/step.h"
 
 namespace ingot {
@@ -41,7 +42,8 @@ class Sampler {
   Sampled score(std::span<const float> logits_V, int32_t token, int32_t count, int64_t position);
 
  private:
-  int32_t choose(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position, float highest);
+  int32_t choose(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position,
+                 const Extremes &found);
   void add_logprobs(std::span<const float> logits_V, float highest, int32_t count, Sampled &sampled);
   int32_t draw(std::span<const float> logits_V, const SamplingChange &sampling, float highest, double noise);
   int32_t draw_from_all(std::span<const float> logits_V, float highest, float scale, float min_p, double noise);

@@ -1,5 +1,6 @@
 // Sums of exponentials over a vocabulary, written so that compilers vectorise them without relaxed arithmetic.
 #pragma once
+#include <cstdint>
 #include <span>
 
 namespace ingot {
@@ -7,6 +8,7 @@ namespace ingot {
 struct Extremes {
   float highest;
   bool has_nan;
+  int32_t at;  // the first place of the highest
 };
 Extremes extremes(std::span<const float> values);
 
