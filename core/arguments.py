@@ -17,6 +17,7 @@ CHOSEN = {
 SHORT = {"-c": "--cfg", "-i": "--info", "-h": "--help", "-m": "--multirun", "-r": "--run"}
 HYDRA, PATH = ("hydra.", "hydra/", "hydra="), "hydra.searchpath"
 PLAIN = {"--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--info"}
+MODES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion", "-sc")
 REFUSED = {
     "--config-path": "the configs are the package's own; add a folder with --config-dir",
     "--config-name": "each command has one config; choose presets, for example quant=fp8",
@@ -62,7 +63,14 @@ def split(arguments: Sequence[str], command: str) -> tuple[list[str], list[str]]
 
 
 def parse(flags: Sequence[str]) -> argparse.Namespace:
-    """The flags as Hydra's own parser reads them."""
+    """The flags as Hydra's own parser reads them.
+
+    Raises:
+        ConfigError: two of them exclude each other.
+    """
+    modes = [flag for flag in dict.fromkeys(flags) if flag in MODES]
+    if len(modes) > 1:
+        raise ConfigError(f"{' and '.join(modes)}: only one of them at a time")
     from hydra._internal.utils import get_args_parser
 
     return get_args_parser().parse_args(list(flags))

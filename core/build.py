@@ -102,9 +102,12 @@ def random_config(plan) -> dict | None:
     """
     from .diagnosis import nearest
 
-    sizes = plan.config["model"].get("sizes") or {}
-    size = plan.config["model"].get("size")
-    listing = ", ".join(map(str, sizes)) or "none"
+    given = plan.config["model"].get("sizes") or {}
+    sizes, size = (
+        {str(key): value for key, value in given.items()},
+        plan.config["model"].get("size"),
+    )
+    listing = ", ".join(sizes) or "none"
     if plan.checkpoint != "random":
         if size is None:
             return None
@@ -114,12 +117,12 @@ def random_config(plan) -> dict | None:
         )
     if size is None:
         raise ConfigError(f"checkpoint=random needs model.size (this preset has: {listing})")
-    if size not in sizes:
-        hint = nearest(str(size), map(str, sizes))
+    if str(size) not in sizes:
+        hint = nearest(str(size), sizes)
         raise ConfigError(
             f"model.size={size}: this preset has no such size (it has: {listing}){hint}"
         )
-    return dict(sizes[size])
+    return dict(sizes[str(size)])
 
 
 def summary(plan, written: dict) -> str:

@@ -6,6 +6,7 @@ Nothing in a checkpoint is executed: no pickle, no code.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,7 @@ def open_checkpoint(
         if config is None:
             raise PlanError("checkpoint=random needs the sizes of a model: add model.size=…")
         return RandomCheckpoint(config, seed)
-    folder = Path(checkpoint).expanduser()
+    folder = Path(os.path.expanduser(checkpoint))
     if not folder.exists() and hub.is_name(checkpoint):
         folder = hub.download(checkpoint)
     return Checkpoint(folder)

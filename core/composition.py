@@ -46,7 +46,7 @@ def configured(name: str, overrides: Sequence[str], check: Callable | None) -> D
     """
     try:
         cfg = compose(name, list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException):
+    except (HydraException, OmegaConfBaseException, ValueError):  # Hydra's of a preset null
         from . import diagnosis
 
         raise ConfigError("\n".join(diagnosis.sentences(name, overrides, check))) from None

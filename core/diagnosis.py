@@ -30,12 +30,15 @@ def sentences(name: str, overrides: Sequence[str], check: Callable | None) -> li
         except HydraException as error:
             errors.append(_grammar(text, error))
             continue
+        if not override.key_or_group:
+            errors.append(_grammar(text, error=None))
+            continue
         (groups if _is_group(override) else values).append((text, override))
     for text, override in groups + values:
         try:
             compose(name, [*good, text], return_hydra_config=True)
             good.append(text)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             errors.append(_refused(name, good, text, override, error))
     told = {override.key_or_group for text, override in groups if text not in good}
     cfg = compose(name, good, return_hydra_config=True)
@@ -85,6 +88,8 @@ def _refused(name, good, text, override, error) -> str:
         loader = GlobalHydra.instance().config_loader()
         options = sorted(loader.get_group_options(key))
         wanted = override.value()
+        if wanted is None:
+            return f"{key}=null: a preset has a name (there are: {', '.join(options)})"
         if isinstance(wanted, str) and wanted not in options:
             return (
                 f"{key}={wanted}: there is no such preset (there are: {', '.join(options)})"
@@ -110,8 +115,8 @@ def _children(node, depth: int, name: str) -> list[str]:
     return [str(key) for key in node] if OmegaConf.is_dict(node) else []
 
 
-def _grammar(text: str, error: Exception) -> str:
-    if "=" not in text and not text.startswith("~"):
+def _grammar(text: str, error: Exception | None) -> str:
+    if not text.partition("=")[0] or ("=" not in text and not text.startswith("~")):
         return f"{text}: values are given as key=value, for example quant=fp8"
     return f"{text}: {_first(error)}; a value with special characters stands in quotes: key=\\'…\\'"
 

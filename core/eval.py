@@ -6,6 +6,7 @@ is predicted from those before it in the same window.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,12 +21,13 @@ def evaluate(cfg) -> dict:
     """Perplexity of the engine `cfg.engine` on the file `cfg.text` (conf/use/eval.yaml)."""
     command.require(cfg, "engine", "the folder that core.build wrote")
     command.require(cfg, "text", "a UTF-8 file that the model was not trained on")
-    if cfg.window < 2:
-        raise ConfigError(f"window={cfg.window}: a window holds at least 2 tokens")
+    if not isinstance(cfg.window, int) or cfg.window < 2:
+        raise ConfigError(f"window={cfg.window}: a window is a number of tokens, at least 2")
     try:
-        text = Path(cfg.text).read_text(encoding="utf-8")
+        text = Path(os.path.expanduser(cfg.text)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"text={cfg.text} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"text={cfg.text} cannot be read: {why}") from error
     from .runtime import Engine
 
     with Engine(cfg.engine, threads=cfg.threads, kernels=cfg.kernels) as engine:

@@ -16,7 +16,7 @@ from typing import Any
 
 from . import DISTRIBUTION, __version__, provenance
 from .command import PlanError
-from .engine_folder import LOCK, MANIFEST
+from .engine_folder import DUMP, LOCK, MANIFEST, SEAL
 from .report import Report
 from .resolution import Plan, Plugins
 
@@ -73,7 +73,7 @@ def sealed(manifest: Mapping[str, Any]) -> bytes:
     """The bytes of engine.json, with the hash of what follows in line 1."""
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=True, default=str)
     rest = text[1:].lstrip("\n").encode() + b"\n"
-    return b'{"sha256":"' + hashlib.sha256(rest).hexdigest().encode() + b'",\n' + rest
+    return SEAL + hashlib.sha256(rest).hexdigest().encode() + b'",\n' + rest
 
 
 def read(folder: Path | str) -> dict[str, Any]:
@@ -103,9 +103,12 @@ def read(folder: Path | str) -> dict[str, Any]:
             f"{folder / MANIFEST} is {found[0]} version {found[1]}, this program reads {FORMAT} "
             f"version {VERSION}; build it again"
         )
-    if first != b'{"sha256":"' + hashlib.sha256(rest).hexdigest().encode() + b'",':
+    if first != SEAL + hashlib.sha256(rest).hexdigest().encode() + b'",':
         raise PlanError(f"{folder / MANIFEST} was edited after it was written; build it again")
-    for name, entry in manifest["files"].items():
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
+        raise PlanError(f"{folder / MANIFEST} does not say which files there are; build it again")
+    for name, entry in files.items():
         _check_file(folder / name, entry["bytes"])
     return manifest
 
@@ -118,10 +121,10 @@ def verify(folder: Path | str, manifest: Mapping[str, Any]) -> None:
     """
     for name, entry in manifest["files"].items():
         path = Path(folder) / name
-        found = file_sha256(path)
-        if found != entry["sha256"]:
+        found, promised = file_sha256(path), str(entry.get("sha256"))
+        if found != promised:
             raise PlanError(
-                f"{path} was changed: {MANIFEST} says sha256 {entry['sha256'][:12]}…, found "
+                f"{path} was changed: {MANIFEST} says sha256 {promised[:12]}…, found "
                 f"{found[:12]}…; copy it again, or build it again"
             )
 
@@ -164,7 +167,7 @@ def _files(folder: Path, lowered: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or name in (LOCK, MANIFEST) or name.startswith("dump/"):
+        if not path.is_file() or name in (LOCK, MANIFEST) or name.startswith(f"{DUMP}/"):
             continue
         rank = lowered.get(name.partition("/")[0], {})
         told = rank.get("files", {}).get(path.name, {})  # hashed while it was written
@@ -173,6 +176,11 @@ def _files(folder: Path, lowered: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             entry["header_sha256"] = rank["header_sha256"]
         found[name] = entry
     return found
+
+
+def _is_entry(entry: Any) -> bool:
+    """What stands for a file in the manifest."""
+    return isinstance(entry, dict) and isinstance(entry.get("bytes"), int)
 
 
 def _check_file(path: Path, size: int) -> None:

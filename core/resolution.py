@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from .hookspecs import GROUP, KINDS
 
 SPARED = ("quant", "parallel")  # kinds of which a build may have none
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+MOST = {"max_tokens": 1 << 24, "max_sequences": 1 << 20, "max_length": 1 << 28}  # that C++ opens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,12 +233,16 @@ def _values(cfg, errors) -> dict[str, Any]:
             near = nearest(str(given[key]), DTYPES) if key == "dtype" else ""
             shown = "null" if given[key] is None else given[key]
             errors.append(f"{key}={shown}: it must be {wanted}{near}")
-    given["out"] = Path(str(given["out"]))
+    given["out"] = Path(os.path.expanduser(str(given["out"])))
     return given
 
 
-def _count(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _count(value, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
+
+
+def _range(what: str, key: str) -> str:
+    return f"a number of {what}, at least 1 and at most {MOST[key]:,}"
 
 
 _CHECKS = {
@@ -246,9 +252,15 @@ _CHECKS = {
     ),
     "out": (lambda v: isinstance(v, str) and v != "", "the engine folder to write"),
     "dtype": (lambda v: v in DTYPES, f"one of {', '.join(DTYPES)}"),
-    "max_tokens": (_count, "a number of tokens, at least 1"),
-    "max_sequences": (_count, "a number of sequences, at least 1"),
-    "max_length": (lambda v: v is None or _count(v), "a number of tokens, at least 1, or null"),
+    "max_tokens": (lambda v: _count(v, MOST["max_tokens"]), _range("tokens", "max_tokens")),
+    "max_sequences": (
+        lambda v: _count(v, MOST["max_sequences"]),
+        _range("sequences", "max_sequences"),
+    ),
+    "max_length": (
+        lambda v: v is None or _count(v, MOST["max_length"]),
+        _range("tokens", "max_length") + ", or null",
+    ),
     "seed": (
         lambda v: isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 64,
         "an integer from 0 to 2**64 - 1",

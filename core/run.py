@@ -6,6 +6,7 @@ all in flight together, and prints them in order. The report goes to standard er
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import fields
@@ -24,7 +25,7 @@ def run(cfg) -> None:
         raise ConfigError('give either prompt="…" or prompts=FILE (one prompt per line)')
     from .runtime import Engine
 
-    prompts = None if cfg.prompts is None else read_prompts(Path(cfg.prompts))
+    prompts = None if cfg.prompts is None else read_prompts(str(cfg.prompts))
     sampling = _sampling(cfg)
     started = time.perf_counter()
     with Engine(
@@ -40,17 +41,19 @@ def run(cfg) -> None:
         _report(outputs, opened - started, time.perf_counter() - opened)
 
 
-def read_prompts(path: Path) -> list[str]:
-    """The lines of `path` that are not blank.
+def read_prompts(path: str) -> list[str]:
+    """The lines of `path` that are not blank. Only a newline ends a line, with or without a
+    carriage return: prompts may hold what else Unicode calls a line break.
 
     Raises:
         ConfigError: the file cannot be read, is not UTF-8, or holds no prompt.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = Path(os.path.expanduser(path)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"prompts={path} cannot be read: {error}") from error
-    prompts = [line for line in lines if line.strip()]
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"prompts={path} cannot be read: {why}") from error
+    prompts = [line for line in text.split("\n") if line.strip()]
     if not prompts:
         raise ConfigError(f"prompts={path} holds no prompt; write one per line")
     return prompts

@@ -7,11 +7,14 @@ compares the checksum of every file.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hydra
 
 from . import command, page
+from .command import PlanError
+from .values import flag
 
 
 def show(folder: Path, verify: bool = False) -> str:
@@ -26,7 +29,13 @@ def show(folder: Path, verify: bool = False) -> str:
     if verify:
         manifest.verify(folder, facts)
     sections = [_head, _config, _passes, _precision, _memory]
-    return "\n\n".join(section(facts) for section in sections)
+    try:
+        return "\n\n".join(section(facts) for section in sections)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise PlanError(
+            f"{folder}/engine.json is sealed, but does not say what this version shows "
+            f"({type(error).__name__}: {error}); build it again"
+        ) from error
 
 
 def _head(facts: dict) -> str:
@@ -69,7 +78,7 @@ def _memory(facts: dict) -> str:
 @hydra.main(version_base="1.3", config_path="pkg://conf.use", config_name="show")
 def _hydra_main(cfg):
     command.require(cfg, "engine", "the folder that core.build wrote")
-    print(show(Path(cfg.engine), cfg.verify))
+    print(show(Path(os.path.expanduser(str(cfg.engine))), flag("verify", cfg.verify)))
 
 
 def main() -> None:

@@ -195,10 +195,10 @@ def test_old_engine_is_replaced_at_once(tmp_path):
     out = tmp_path / "e"
     for number in "12":
         with engine_folder.appearing(out) as folder:
-            (folder / "engine.json").write_text(number)
+            (folder / "engine.json").write_bytes(manifest.sealed({"number": number, "files": {}}))
             if number == "2":
-                assert (out / "engine.json").read_text() == "1"
-    assert (out / "engine.json").read_text() == "2"
+                assert json.loads((out / "engine.json").read_bytes())["number"] == "1"
+    assert json.loads((out / "engine.json").read_bytes())["number"] == "2"
     assert [path.name for path in tmp_path.iterdir()] == ["e"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
@@ -214,7 +214,7 @@ def test_two_builds_of_one_folder(tmp_path):
     """The second build is refused while the first runs, and what a killed one left is cleared."""
     out = tmp_path / "e"
     with engine_folder.appearing(out) as folder:
-        (folder / "engine.json").write_text("1")
+        (folder / "engine.json").write_bytes(manifest.sealed({"files": {}}))
         with pytest.raises(MachineError, match="another process"), engine_folder.appearing(out):
             pass
         assert (folder / "engine.json").exists()
@@ -222,7 +222,7 @@ def test_two_builds_of_one_folder(tmp_path):
     (tmp_path / ".e.building" / "rest").write_text("of a killed build")
     with engine_folder.appearing(out) as folder:
         assert not (folder / "rest").exists()
-        (folder / "engine.json").write_text("2")
+        (folder / "engine.json").write_bytes(manifest.sealed({"files": {}}))
     assert [path.name for path in tmp_path.iterdir()] == ["e"]
 
 
