@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "capi_boundary.h"
 #include "engines/registry.h"
@@ -47,12 +48,17 @@ int32_t within(const char *name, int32_t value, int32_t built) {
 
 Manifest open_manifest(const char *directory, const IngotOptions &options) {
   if (!directory) fail(INGOT_INVALID, "the engine's directory is NULL");
-  Manifest manifest = read_manifest(directory, options.verify_weights != 0);
-  if (manifest.ranks != 1) {
-    fail(INGOT_FOLDER, "%s was built for %d ranks, this Ingot runs one; rebuild it with parallel=none", directory,
-         manifest.ranks);
+  return read_manifest(directory, options.verify_weights != 0);
+}
+
+// The ranks of an engine, among which `threads` are divided; each has one at least.
+std::vector<RankOptions> ranks_of(const Manifest &manifest, int32_t threads, const std::string &kernels) {
+  std::vector<RankOptions> ranks;
+  for (int32_t rank = 0; rank < manifest.ranks; ++rank) {
+    const int32_t own = threads / manifest.ranks + (rank < threads % manifest.ranks ? 1 : 0);
+    ranks.push_back({manifest.rank_directory(rank), std::max(1, own), kernels});
   }
-  return manifest;
+  return ranks;
 }
 
 TokenBytes open_tokens(const std::string &path) {
@@ -69,8 +75,8 @@ struct IngotEngine {
         threads(options.threads ? options.threads
                                 : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))),
         tokens(open_tokens(manifest.rank_directory(0) + "/tokens.bin")),
-        rank(find_engine(manifest.engine, manifest.library), {manifest.rank_directory(0), threads, kernels}) {
-    const IngotEngineSpec &spec = rank.spec();
+        ranks(find_engine(manifest.engine, manifest.library), ranks_of(manifest, threads, kernels)) {
+    const IngotEngineSpec &spec = ranks.spec();
     if (spec.vocab != manifest.vocab || spec.n_groups != static_cast<int32_t>(manifest.groups.size())) {
       fail(INGOT_FOLDER,
            "%s: engine.json says %d tokens in the vocabulary and %zu cache groups, the engine says %d and %d; rebuild "
@@ -80,16 +86,16 @@ struct IngotEngine {
     leader.max_sequences = within("max_sequences", options.max_sequences, spec.max_sequences);
     leader.token_budget = within("token_budget", options.token_budget, spec.max_tokens);
     leader.end_ids = manifest.end_ids;
-    rank.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget),
-              leader.max_sequences);
-    executor.emplace(rank, tokens, leader);
+    ranks.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget, manifest.ranks),
+               leader.max_sequences);
+    executor.emplace(ranks, tokens, leader);
   }
 
   Manifest manifest;
   std::string kernels;
   int32_t threads;
   TokenBytes tokens;
-  Rank rank;
+  Ranks ranks;
   LeaderOptions leader{};
   std::optional<Executor> executor;
 };
@@ -128,7 +134,7 @@ char *ingot_describe(IngotEngine *engine) {
   guarded([&] {
     const RequestLimits limits = executor_of(engine).limits();
     json = owned(
-        describe(OpenFacts{engine->manifest, engine->rank, limits, engine->leader, engine->threads, engine->kernels}));
+        describe(OpenFacts{engine->manifest, engine->ranks, limits, engine->leader, engine->threads, engine->kernels}));
   });
   return json;
 }

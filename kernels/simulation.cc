@@ -23,7 +23,7 @@
 #include "engines/fake.h"
 #include "error.h"
 #include "runtime/leader.h"
-#include "runtime/rank.h"
+#include "runtime/ranks.h"
 
 using namespace ingot;
 
@@ -80,7 +80,7 @@ class Simulation {
         tells_(tells),
         world_(make_world()),
         folder_(world_.plan()),
-        rank_(fake_engine(), {folder_.path, 1, "auto"}) {
+        rank_(fake_engine(), RankOptions{folder_.path, 1, "auto"}) {
     std::vector<int32_t> pages;
     for (const PageGroup &group : world_.groups) pages.push_back(group.pages);
     rank_.bind(pages, world_.max_sequences);
@@ -255,7 +255,7 @@ class Simulation {
   World world_;
   Folder folder_;
   TokenBytes tokens_;
-  Rank rank_;
+  Ranks rank_;
   std::optional<Leader> leader_;
   std::map<uint64_t, Open> open_;
   uint64_t next_id_ = 1;

@@ -47,6 +47,7 @@ class Interpreter {
     ctx_ = host_context(state_);
     ctx_.rank = caller_->rank;
     ctx_.ranks = caller_->ranks;
+    ctx_.comm = caller_->comm;
     for (const std::string &library : plan_.libraries) {
       if (!stays_inside(library))
         fail(INGOT_FOLDER, "%s: library '%.200s' does not lie in the folder", path_.c_str(), library.c_str());

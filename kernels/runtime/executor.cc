@@ -16,8 +16,8 @@ constexpr double longest_wait = 3600;  // seconds; poll again after
 
 }  // namespace
 
-Executor::Executor(Rank &rank, const TokenBytes &tokens, const LeaderOptions &options)
-    : leader_(rank, tokens, options, seconds),
+Executor::Executor(Ranks &ranks, const TokenBytes &tokens, const LeaderOptions &options)
+    : leader_(ranks, tokens, options, seconds),
       limits_(leader_.limits()),
       statistics_(leader_.statistics()),
       thread_([this] { loop(); }) {}

@@ -16,8 +16,8 @@ namespace ingot {
 
 class Executor {
  public:
-  // `rank` is bound and from now on belongs to the thread.
-  Executor(Rank &rank, const TokenBytes &tokens, const LeaderOptions &options);
+  // `ranks` are bound and from now on belong to the thread.
+  Executor(Ranks &ranks, const TokenBytes &tokens, const LeaderOptions &options);
   // Cancels everything and waits for the step in flight.
   ~Executor();
   Executor(const Executor &) = delete;

@@ -9,31 +9,31 @@
 namespace ingot {
 namespace {
 
-std::vector<PageGroup> groups_of(const Rank &rank) {
+std::vector<PageGroup> groups_of(const Ranks &ranks) {
   std::vector<PageGroup> groups;
-  for (int32_t g = 0; g < rank.spec().n_groups; ++g) {
-    const IngotCacheGroup &group = rank.spec().groups[g];
-    groups.push_back({rank.cache().pages()[static_cast<size_t>(g)], group.page_tokens, group.window});
+  for (int32_t g = 0; g < ranks.spec().n_groups; ++g) {
+    const IngotCacheGroup &group = ranks.spec().groups[g];
+    groups.push_back({ranks.cache().pages()[static_cast<size_t>(g)], group.page_tokens, group.window});
   }
   return groups;
 }
 
-SchedulerLimits limits_of(const Rank &rank, const LeaderOptions &options) {
-  return {options.token_budget, options.max_sequences, rank.spec().max_rows};
+SchedulerLimits limits_of(const Ranks &ranks, const LeaderOptions &options) {
+  return {options.token_budget, options.max_sequences, ranks.spec().max_rows};
 }
 
 }  // namespace
 
-Leader::Leader(Rank &rank, const TokenBytes &tokens, const LeaderOptions &options, std::function<double()> clock)
-    : rank_(rank),
+Leader::Leader(Ranks &ranks, const TokenBytes &tokens, const LeaderOptions &options, std::function<double()> clock)
+    : ranks_(ranks),
       vocabulary_{tokens, {options.end_ids.begin(), options.end_ids.end()}},
       options_(options),
       clock_(std::move(clock)),
-      blocks_(groups_of(rank), options.reuse),
-      scheduler_(limits_of(rank, options), blocks_) {}
+      blocks_(groups_of(ranks), options.reuse),
+      scheduler_(limits_of(ranks, options), blocks_) {}
 
 RequestLimits Leader::limits() const {
-  return {rank_.spec().vocab, rank_.spec().max_length, blocks_.capacity(), vocabulary_.bytes.size() > 0};
+  return {ranks_.spec().vocab, ranks_.spec().max_length, blocks_.capacity(), vocabulary_.bytes.size() > 0};
 }
 
 void Leader::add(Request request) {
@@ -64,7 +64,7 @@ bool Leader::step() {
     Job &started = job(*entry.sequence);
     if (started.first_step_s < 0) started.first_step_s = began;
   }
-  read_rows(*step, rank_.run(step->message));
+  read_rows(*step, ranks_.run(step->message));
   scheduler_.commit(*step, next_tokens_);
   for (size_t i = 0; i < step->sequences.size(); ++i)
     settle(job(*step->sequences[i].sequence), step->sequences[i], answers_[i]);
@@ -73,7 +73,7 @@ bool Leader::step() {
 
 // The next tokens, and the logits that requests asked for.
 void Leader::read_rows(const ScheduledStep &step, std::span<float> logits_NV) {
-  const auto vocab = static_cast<size_t>(rank_.spec().vocab);
+  const auto vocab = static_cast<size_t>(ranks_.spec().vocab);
   answers_.assign(step.sequences.size(), {});
   next_tokens_.assign(step.sequences.size(), 0);
   for (size_t i = 0; i < step.sequences.size(); ++i) {
@@ -88,12 +88,12 @@ void Leader::read_rows(const ScheduledStep &step, std::span<float> logits_NV) {
     }
     if (!entry.samples) continue;
     next_tokens_[i] = std::max(answers_[i].sampled.token, 0);
-    rank_.slots().set_last_token(sequence.slot, next_tokens_[i]);
+    ranks_.slots().set_last_token(sequence.slot, next_tokens_[i]);
   }
 }
 
 Sampled Leader::sample(Job &job, std::span<float> logits_V) {
-  const SamplingChange &sampling = rank_.slots().sampling(job.sequence.slot);
+  const SamplingChange &sampling = ranks_.slots().sampling(job.sequence.slot);
   const int32_t position = job.sequence.scheduled();
   if (!job.processor) return sampler_.sample(logits_V, sampling, position);
   job.processor->follow(job.sequence.tokens, position);
@@ -101,11 +101,11 @@ Sampled Leader::sample(Job &job, std::span<float> logits_V) {
 }
 
 void Leader::copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV) {
-  const auto vocab = static_cast<size_t>(rank_.spec().vocab);
+  const auto vocab = static_cast<size_t>(ranks_.spec().vocab);
   const std::span<const float> rows =
       logits_NV.subspan(static_cast<size_t>(entry.first_row) * vocab, static_cast<size_t>(entry.rows) * vocab);
   const std::span<const int32_t> prompt(job.sequence.tokens.data(), static_cast<size_t>(job.sequence.prompt));
-  deliver_prompt_rows(job.request, prompt, job.sequence.prompt_rows, rows, rank_.spec().vocab, sampler_);
+  deliver_prompt_rows(job.request, prompt, job.sequence.prompt_rows, rows, ranks_.spec().vocab, sampler_);
 }
 
 void Leader::settle(Job &job, const ScheduledSequence &entry, Answer &answer) {

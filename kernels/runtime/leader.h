@@ -13,7 +13,7 @@
 #include "runtime/block_manager.h"
 #include "runtime/event.h"
 #include "runtime/job.h"
-#include "runtime/rank.h"
+#include "runtime/ranks.h"
 #include "runtime/request.h"
 #include "runtime/sampler.h"
 #include "runtime/scheduler.h"
@@ -36,8 +36,8 @@ struct Statistics {
 
 class Leader {
  public:
-  // The rank is bound; tokens.size() 0: there is no text. `clock` gives seconds.
-  Leader(Rank &rank, const TokenBytes &tokens, const LeaderOptions &options, std::function<double()> clock);
+  // The ranks are bound; tokens.size() 0: there is no text. `clock` gives seconds.
+  Leader(Ranks &ranks, const TokenBytes &tokens, const LeaderOptions &options, std::function<double()> clock);
 
   RequestLimits limits() const;
   void add(Request request);
@@ -70,7 +70,7 @@ class Leader {
   void settle(Job &job, const ScheduledSequence &entry, Answer &answer);
   void finish(Job &job, IngotFinish reason, const std::string &sentence = "");
 
-  Rank &rank_;
+  Ranks &ranks_;
   Vocabulary vocabulary_;
   LeaderOptions options_;
   std::function<double()> clock_;

@@ -32,7 +32,9 @@ Rank::Rank(const IngotEngineApi *api, const RankOptions &options) : api_(api) {
   host_.log = drop_message;
   ctx_.size = sizeof ctx_;
   ctx_.device = INGOT_CPU;
-  ctx_.ranks = 1;
+  ctx_.rank = options.rank;
+  ctx_.ranks = options.ranks;
+  ctx_.comm = options.comm;
   ctx_.host = &host_;
   ctx_.owner = &error_;
   const IngotEngineOptions given{sizeof given, options.directory.c_str(), &ctx_, options.threads,

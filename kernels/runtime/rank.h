@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ingot_comm.h"
 #include "ingot_engine.h"
 #include "runtime/cache.h"
 #include "runtime/slot.h"
@@ -19,6 +20,8 @@ struct RankOptions {
   std::string directory;  // rank0/
   int32_t threads = 0;
   std::string kernels = "auto";
+  int32_t rank = 0, ranks = 1;
+  IngotComm *comm = nullptr;  // NULL with one rank
 };
 
 class Rank {

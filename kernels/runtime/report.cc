@@ -1,20 +1,23 @@
 #include "runtime/report.h"
 
+#include <vector>
+
 #include "files/json_writer.h"
 
 namespace ingot {
 namespace {
 
-std::string groups_of(const Rank &rank) {
+std::string groups_of(const Ranks &ranks) {
   JsonWriter groups('[');
-  for (int32_t g = 0; g < rank.spec().n_groups; ++g) {
-    const IngotCacheGroup &group = rank.spec().groups[g];
+  for (int32_t g = 0; g < ranks.spec().n_groups; ++g) {
+    const IngotCacheGroup &group = ranks.spec().groups[g];
     JsonWriter entry('{');
     entry.string("name", group.name)
         .string("kind", group.kind)
         .number("page_tokens", group.page_tokens)
         .number("window", group.window);
-    entry.number("pages", rank.cache().pages()[static_cast<size_t>(g)]).number("bytes_per_page", bytes_per_page(group));
+    entry.number("pages", ranks.cache().pages()[static_cast<size_t>(g)])
+        .number("bytes_per_page", bytes_per_page(group));
     entry.number("tensors", group.n_tensors);
     groups.raw("", entry.json());
   }
@@ -22,7 +25,7 @@ std::string groups_of(const Rank &rank) {
 }
 
 std::string limits_of(const OpenFacts &facts) {
-  const IngotEngineSpec &spec = facts.rank.spec();
+  const IngotEngineSpec &spec = facts.ranks.spec();
   JsonWriter limits('{');
   limits.number("max_tokens", spec.max_tokens)
       .number("max_sequences", spec.max_sequences)
@@ -32,21 +35,36 @@ std::string limits_of(const OpenFacts &facts) {
   return limits.json();
 }
 
+std::vector<int64_t> memory_of(const Rank &rank) {
+  return {rank.spec().weight_bytes, rank.spec().activation_bytes, rank.cache().bytes(), rank.field_bytes()};
+}
+
+std::string memory_text(const std::vector<int64_t> &bytes) {
+  JsonWriter memory('{');
+  memory.number("weights", bytes[0]).number("activations", bytes[1]).number("cache", bytes[2]);
+  return memory.number("step_fields", bytes[3]).json();
+}
+
 }  // namespace
 
 std::string describe(const OpenFacts &facts) {
-  const IngotEngineSpec &spec = facts.rank.spec();
+  const IngotEngineSpec &spec = facts.ranks.spec();
   JsonWriter engine('{');
   engine.string("directory", facts.manifest.directory)
       .string("engine", facts.manifest.engine)
       .string("ingot", facts.manifest.ingot);
   engine.string("dtype", facts.manifest.dtype).number("vocab", spec.vocab).number("ranks", facts.manifest.ranks);
   engine.string("kernels", facts.kernels).number("threads", facts.threads);
-  engine.raw("limits", limits_of(facts)).raw("cache_groups", groups_of(facts.rank));
-  JsonWriter memory('{');
-  memory.number("weights", spec.weight_bytes).number("activations", spec.activation_bytes);
-  memory.number("cache", facts.rank.cache().bytes()).number("step_fields", facts.rank.field_bytes());
-  return engine.raw("memory", memory.json()).json();
+  engine.raw("limits", limits_of(facts)).raw("cache_groups", groups_of(facts.ranks));
+  std::vector<int64_t> sums(4, 0);
+  JsonWriter ranks('[');
+  for (int32_t rank = 0; rank < facts.ranks.size(); ++rank) {
+    const std::vector<int64_t> bytes = memory_of(facts.ranks.rank(rank));
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += bytes[i];
+    ranks.raw("", memory_text(bytes));
+  }
+  engine.raw("rank_memory", ranks.json());
+  return engine.raw("memory", memory_text(sums)).json();
 }
 
 std::string describe(const Statistics &statistics) {

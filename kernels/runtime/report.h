@@ -4,13 +4,13 @@
 
 #include "files/manifest.h"
 #include "runtime/leader.h"
-#include "runtime/rank.h"
+#include "runtime/ranks.h"
 
 namespace ingot {
 
 struct OpenFacts {
   const Manifest &manifest;
-  const Rank &rank;
+  const Ranks &ranks;
   RequestLimits limits;
   LeaderOptions options;
   int32_t threads;

@@ -23,7 +23,7 @@ struct Setting {
   StubEngine stub;
   SmallFolder folder;
   TokenBytes tokens;
-  std::optional<Rank> rank;
+  std::optional<Ranks> rank;
   std::optional<Executor> executor;
 
   explicit Setting(int64_t pages = 100) {
@@ -255,7 +255,7 @@ void measure_bookkeeping() {
   stub.max_tokens = 512;
   stub.max_length = 2048;
   next_stub = &stub;
-  Rank rank(&stub_api, RankOptions{setting.folder.path, 1, "auto"});
+  Ranks rank(&stub_api, RankOptions{setting.folder.path, 1, "auto"});
   rank.bind(pages_of_groups(rank.spec(), int64_t{40000} * 64, 256, 512), 256);
   Leader leader(rank, setting.tokens, LeaderOptions{256, 512, {}, true}, [] { return 0.0; });
   for (uint64_t id = 1; id <= 256; ++id) {
