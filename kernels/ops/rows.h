@@ -13,6 +13,7 @@ std::span<const IngotOp> norm_rows();             // AddRmsNorm, RmsNormQuantize
 std::span<const IngotOp> gate_rows();             // Gate, GateQuantize
 std::span<const IngotOp> rotate_rows();           // Rotate
 std::span<const IngotOp> paged_attention_rows();  // PagedAttention
+std::span<const IngotOp> collective_rows();       // AllGather, AllReduce
 
 // ops/standard/: ONNX's, domain ""
 std::span<const IngotOp> standard_rows();
