@@ -20,7 +20,7 @@ import sys
 
 import core
 
-COMMANDS = ("build", "run", "show", "eval")
+COMMANDS = ("build", "plan", "run", "show", "eval")
 
 
 class UserError(Exception):

@@ -20,7 +20,7 @@ from .command import ConfigError, UserError, sentence
 def run(task: Callable, check: Callable | None) -> None:
     """Runs `task` as `sys.argv` describes, once or once for each combination."""
     name = task.__module__.rpartition(".")[2]
-    if name == "build":
+    if name in search_path.CHOOSING:
         search_path.register()
     flags, overrides = arguments.split(sys.argv[1:], name)
     asked = arguments.parse(flags)

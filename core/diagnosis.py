@@ -55,6 +55,8 @@ def keys(name: str) -> tuple[str, ...]:
     document = yaml.safe_load(text)
     found = []
     for entry in document.pop("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":  # another command's config, taken over
+            found += keys(entry)
         if isinstance(entry, dict):
             found += [key for key in entry if not key.startswith("override ")]
     return tuple(found + [key for key in document if key != "hydra"])

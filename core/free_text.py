@@ -12,6 +12,7 @@ import re
 TEXTS = {"run": ("prompt", "stop")}  # nothing in them has a meaning
 PATHS = {
     "build": ("checkpoint", "out"),
+    "plan": ("checkpoint", "out", "json"),
     "run": ("engine", "prompts"),
     "show": ("engine",),
     "eval": ("engine", "text"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 from functools import cached_property
+from typing import Any
 
 import onnx_ir as ir
 
 from . import manifest, weights
+from .op_line import dtype_word
 from .ops import Row, Rows
 from .recipes import Weight
 from .shapes import forms
@@ -56,6 +58,30 @@ class Memory:
             held += change
             most = max(most, held)
         return most
+
+    def field_bytes(self) -> int:
+        """The tensors of the step message that the graph reads, at the largest step."""
+        fields = [v for v in self.graph.inputs if v.uses() and v not in self.states]
+        return sum(self._bytes(value) for value in fields)
+
+    def values(self) -> list[dict[str, Any]]:
+        """Every activation: its type, sizes in words, bytes and life, in the order it is made."""
+        return [
+            {
+                "name": value.name,
+                "dtype": dtype_word(value.dtype),
+                "dims": ",".join(map(str, forms(value))) or "scalar",
+                "bytes": self._bytes(value),
+                "life": list(life),
+            }
+            for value, life in self.lives.items()
+        ]
+
+    def device(self) -> str:
+        """Where all of it lies: `host` unless some op has no kernel for the CPU."""
+        kernels = {node.op_identifier(): self.row(node).kernels for node in self.nodes}
+        on_cpu = [any(kernel.device == "cpu" for kernel in found) for found in kernels.values()]
+        return "host" if all(on_cpu) else "device"
 
     @cached_property
     def weights(self) -> list[Weight]:

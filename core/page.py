@@ -31,11 +31,14 @@ def passes(entries: Sequence[Mapping[str, Any]]) -> str:
     An entry is one of the manifest's `passes`; its `unlike` is a number, or (node, where) of each.
     """
     lines = ["passes, in order"]
+    ranks = {entry["rank"] for entry in entries if entry.get("rank") is not None}
     for entry in entries:
         kind = "required" if entry["required"] else "where possible"
         told = entry.get("unlike") or ()
         count = told if isinstance(told, int) else len(told)
         unlike = f", {count} unlike its pattern" if count else ""
+        if len(ranks) > 1 and entry["rank"] is not None:
+            kind += f", rank {entry['rank']}"
         lines.append(
             f"  {entry['plugin']} {entry['pass']} ({kind}): {len(entry['rewritten'])} rewritten, "
             f"{len(entry['refused'])} refused{unlike}"
@@ -46,12 +49,12 @@ def passes(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _reasons(what: str, nodes: Sequence[Sequence[str]]) -> list[str]:
-    """Nodes with one reason in one line."""
-    reasons: dict[str, list[str]] = {}
+    """Nodes with one reason, or with one that differs in the layer only, in one line."""
+    reasons: dict[str, list[tuple[str, str]]] = {}
     for node, why in nodes:
-        reasons.setdefault(why, []).append(node)
-    shown = list(reasons.items())[:REFUSALS_SHOWN]
-    lines = [f"    {what} {grouped(names)}: {why}" for why, names in shown]
+        reasons.setdefault(re.sub(r"\.\d+\.", ".#.", why), []).append((node, why))
+    shown = list(reasons.values())[:REFUSALS_SHOWN]
+    lines = [f"    {what} {grouped([n for n, _ in pairs])}: {pairs[0][1]}" for pairs in shown]
     if len(reasons) > len(shown):
         lines.append(f"    and {len(reasons) - len(shown)} more reasons")
     return lines

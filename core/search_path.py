@@ -1,7 +1,7 @@
 """Where configs are: ours, and `<package>/conf` of every installed plugin, importing none of them.
 
-`build` has conf/, with the presets. The commands that use an engine have conf/use/: they know no
-presets, and `engine=…` is a folder to them, not a choice.
+`build` and `plan` have conf/, with the presets. The commands that use an engine have conf/use/:
+they know no presets, and `engine=…` is a folder to them, not a choice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from .hookspecs import GROUP
+
+
+CHOOSING = ("build", "plan")  # commands that know presets
 
 
 class PluginConfigs(SearchPathPlugin):
@@ -42,7 +45,7 @@ def folders() -> Iterator[tuple[str, Path]]:
 
 def module(command: str) -> str:
     """The package that holds <command>.yaml."""
-    return "conf" if command == "build" else "conf.use"
+    return "conf" if command in CHOOSING else "conf.use"
 
 
 def register() -> None:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from .recipes import Weight
 from .tensor_file import DTYPES
 
+NAME = "weights.safetensors"
 ALIGNMENT = 256  # bytes: what vector loads, copies and GPUs want at most
 WORDS = {dtype: word for word, dtype in DTYPES.items()}
 HALVES = (ir.DataType.UINT4, ir.DataType.INT4)  # two elements in a byte, stored as U8
@@ -71,3 +72,9 @@ def header(places: Sequence[Placed]) -> bytes:
     text = json.dumps(table, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
+
+
+def file_bytes(tensors: Sequence[Weight]) -> int:
+    """The size of the file that holds `tensors`."""
+    places = placed(tensors)
+    return len(header(places)) + sum(entry.bytes for entry in places)

@@ -28,7 +28,7 @@ def run(command, *given, cwd, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["build", "run", "show", "eval"])
+@pytest.mark.parametrize("command", ["build", "plan", "run", "show", "eval"])
 def test_help_is_quick_and_has_examples(command, tmp_path):
     """--help takes under a second, ends with 0, shows how to call it and leaves nothing behind."""
 
