@@ -16,7 +16,6 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from .hookspecs import GROUP
 
-
 CHOOSING = ("build", "plan")  # commands that know presets
 
 
