@@ -30,7 +30,7 @@ def build(plan, plugins) -> dict:
         for part in prepared(plan, plugins, step, folder / "dump" if plan.dump else None):
             calls.lower(plugins, part.plan, part.rank, part.model, folder / f"rank{part.rank}")
             step(f"rank {part.rank}: lowered")
-        written = manifest.write(folder, part.plan, plugins, part.whole, part.reports, part.files)
+        written = manifest.write(folder, part.plan, plugins, part.model, part.reports, part.files)
     step(f"{plan.out}: complete")
     return written
 
@@ -60,7 +60,7 @@ def prepared(plan, plugins, step: Progress, kept: Path | None = None) -> Iterato
         part = model.clone()
         for plugin, item in calls.passes(plugins, RANKED, plan, rank):
             reports.append(passes.run(item, part, plugin, kept))
-            part = reports[-1].model
+            reports[-1].rank, part = rank, reports[-1].model
             step.told(reports[-1])
         yield Part(plan, rank, part, model, reports, weights.files)
 

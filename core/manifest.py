@@ -34,7 +34,10 @@ def write(
     reports: Sequence[Report],
     files: Iterable[Path],
 ) -> dict[str, Any]:
-    """`folder` is complete: the checkpoint's `files` are copied, and engine.json describes all."""
+    """`folder` is complete: the checkpoint's `files` are copied, and engine.json describes all.
+
+    `model` is the lowered graph of a rank; ranks have caches of one size.
+    """
     for file in files:
         shutil.copyfile(file, folder / Path(file).name)
     lowered = _lowered(folder, plan.ranks)
@@ -61,6 +64,7 @@ def write(
         "passes": [report.entry() for report in reports],
         "tensors": {rank: said.get("tensors", {}) for rank, said in lowered.items()},
         "memory": lowered["rank0"].get("memory", {}),
+        "rank_memory": {rank: said.get("memory", {}) for rank, said in lowered.items()},
         "hardware": _hardware(),
         "tools": _tools(),
         "files": _files(folder, lowered),
@@ -130,7 +134,7 @@ def verify(folder: Path | str, manifest: Mapping[str, Any]) -> None:
 
 
 def cache_groups(model) -> list[dict[str, Any]]:
-    """The groups that attention declared, each with the bytes that one page takes in it."""
+    """The groups that attention declared, each with the bytes that one page takes on a rank."""
     groups = json.loads(model.metadata_props.get("ingot.cache_groups", "[]"))
     inputs = {value.name: value for value in model.graph.inputs}
     for group in groups:

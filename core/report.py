@@ -13,6 +13,7 @@ class Report:
     name: str
     plugin: str
     required: bool
+    rank: int | None = None  # None: it was done once, on the whole model
     rewritten: list[tuple[str, str]] = field(default_factory=list)  # node, what became of it
     refused: list[tuple[str, str]] = field(default_factory=list)  # node, why
     unlike: list[tuple[str, str]] = field(default_factory=list)  # node, where the pattern ends
@@ -24,6 +25,7 @@ class Report:
             "pass": self.name,
             "plugin": self.plugin,
             "required": self.required,
+            "rank": self.rank,
             "rewritten": [list(pair) for pair in self.rewritten],
             "refused": [list(pair) for pair in self.refused],
             "unlike": len(self.unlike),

@@ -71,8 +71,11 @@ def _precision(facts: dict) -> str:
 
 
 def _memory(facts: dict) -> str:
-    rows = [(name, page.size(count)) for name, count in facts["memory"].items()]
-    return "\n".join(["memory", *page.table(rows)])
+    lines, ranks = [], sorted(facts["rank_memory"].items())
+    for rank, memory in ranks:
+        rows = [(name, page.size(count)) for name, count in memory.items()]
+        lines += [f"memory of {rank}" if len(ranks) > 1 else "memory", *page.table(rows)]
+    return "\n".join(lines)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf.use", config_name="show")

@@ -37,7 +37,8 @@ class LinearProduct(RewriteRuleClassBase):
 class TokenScaledProduct(RewriteRuleClassBase):
     """MatMul(DequantizeLinear(codes_TD, s_T), Transpose(DequantizeLinear(w_FD, s)))
 
-    ->  ScaledLinear(codes_TD, s_T, w_FD, s), where (codes_TD, s_T) is a QuantizeToken.
+    ->  ScaledLinear(codes_TD, s_T, w_FD, s), where (codes_TD, s_T) is a QuantizeToken, or codes_TD
+    a QuantizeLinear of scales that were found otherwise: over several ranks.
     """
 
     def __init__(self):
@@ -53,8 +54,7 @@ class TokenScaledProduct(RewriteRuleClassBase):
 
     def check(self, context, codes_TD, scale_T, w_FD, scale, rounded_FD, **_):
         result = _scaled_weight(w_FD, scale, rounded_FD)
-        found = producer(codes_TD, "QuantizeToken", domain=DOMAIN)
-        if result is None and (found is None or found is not scale_T.producer()):
+        if result is None and not _scaled_tokens(codes_TD, scale_T):
             result = f"{codes_TD.name} has no scale for each token, found as it runs"
         return MatchResult().fail(result, w_FD) if result else MatchResult()
 
@@ -108,6 +108,17 @@ class ProductBias(Fusion):
         node.outputs[0].name = name
         node.graph.remove(node, safe=True)
         return f"bias of {product.op_type}"
+
+
+def _scaled_tokens(codes_TD: ir.Value, scale_T: ir.Value) -> bool:
+    """Whether codes and scales belong together, one computed scale for each token."""
+    if found := producer(codes_TD, "QuantizeToken", domain=DOMAIN):
+        return found is scale_T.producer()
+    found = producer(codes_TD, "QuantizeLinear")
+    if found is None or found.inputs[1] is not scale_T or scale_T.producer() is None:
+        return False
+    plain = all(value is None for value in found.inputs[2:]) and codes_TD.dtype in CODES
+    return plain and attribute(found, "axis", 1) == 0 and len(scale_T.shape) == 1
 
 
 def _matrix(x_TD: ir.Value) -> str | None:

@@ -10,11 +10,14 @@ import onnx_ir as ir
 from .fusion import DOMAIN, Fusion, Refused, Unlike, attribute
 
 NORMS = {("", "RMSNormalization"), ("", "LayerNormalization")}
+CODES = (ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E5M2)
 # Ops whose every row depends on that row of their activations only.
 ROWWISE = NORMS | {
     ("", "Add"), ("", "Sub"), ("", "Mul"), ("", "Div"), ("", "Cast"), ("", "Tanh"),
-    ("", "Sigmoid"), ("", "Swish"), ("", "Gelu"), ("", "Relu"),
+    ("", "Sigmoid"), ("", "Swish"), ("", "Gelu"), ("", "Relu"), ("", "Abs"), ("", "Max"),
+    ("", "ReduceMax"), ("", "QuantizeLinear"), ("", "DequantizeLinear"),
     (DOMAIN, "Linear"), (DOMAIN, "ScaledLinear"), (DOMAIN, "QuantizeToken"), (DOMAIN, "Gate"),
+    (DOMAIN, "AllReduce"),
 }  # fmt: skip
 
 
@@ -60,8 +63,22 @@ def _works_by_row(node: ir.Node) -> bool:
         return False
     if (node.domain, node.op_type) in NORMS and attribute(node, "axis", -1) % len(shape) == 0:
         return False
+    if (node.domain, node.op_type) == ("", "ReduceMax") and not _within_rows(node):
+        return False
     computed = [v for v in node.inputs if v is not None and not v.is_initializer()]
+    makers = [value.producer() for value in computed if value.dtype in CODES]
+    if not all(maker is not None and _works_by_row(maker) for maker in makers):
+        return False  # rows of codes cannot be chosen: ONNX's Gather does not take their types
     return all(len(value.shape) and value.shape[0] == shape[0] for value in computed)
+
+
+def _within_rows(node: ir.Node) -> bool:
+    """Whether a reduction leaves the first axis alone."""
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    if axes is None or not axes.is_initializer():
+        return False
+    rank = len(node.inputs[0].shape)
+    return all(axis % rank for axis in axes.const_value.numpy().reshape(-1).tolist())
 
 
 def _chooses(node: ir.Node, rows_N: ir.Value) -> bool:

@@ -1,0 +1,1 @@
+"""Rewrites that share one model out among ranks."""
