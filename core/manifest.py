@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -75,9 +76,20 @@ def write(
 
 def sealed(manifest: Mapping[str, Any]) -> bytes:
     """The bytes of engine.json, with the hash of what follows in line 1."""
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=True, default=str)
+    text = json.dumps(
+        _finite(manifest), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False, default=str
+    )
     rest = text[1:].lstrip("\n").encode() + b"\n"
     return SEAL + hashlib.sha256(rest).hexdigest().encode() + b'",\n' + rest
+
+
+def _finite(node: Any) -> Any:
+    """`node` with infinities and NaNs as words, since JSON has no numbers for them."""
+    if isinstance(node, Mapping):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return str(node) if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def read(folder: Path | str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Values that no command and no caller should give: a sentence that names them, and code 2."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -209,6 +210,13 @@ def test_what_hydra_says_otherwise(given, part, tmp_path):
     )
     assert done.returncode == 2 and part in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_json_lacks(tmp_path):
+    """A manifest with an infinity in it can be read again, by every reader of JSON."""
+    content = manifest.sealed({"a": [float("inf")], "b": {"c": float("nan")}})
+    read = json.loads(content, parse_constant=lambda word: pytest.fail(word))
+    assert (read["a"], read["b"]) == (["inf"], {"c": "nan"})
 
 
 def engine_at(place, **more):

@@ -56,6 +56,64 @@ def scaled(kind, **more):
         ),
         ({"rope_scaling": 3}, "config.json says rope_scaling: 3, which is no table"),
         (
+            {"rope_scaling": {"factor": 2}},
+            "config.json says rope_scaling of type 'default', which this description does not "
+            "cover (linear, llama3, yarn, longrope)",
+        ),
+        (
+            scaled(["linear"]),
+            "config.json says rope_scaling of type \"['linear']\", which this description does "
+            "not cover (linear, llama3, yarn, longrope)",
+        ),
+        (
+            scaled("linear", factor=float("inf")),
+            "config.json says rope_scaling of type 'linear' with factor: inf, which is no number",
+        ),
+        (
+            scaled("linear", factor=[2]),
+            "config.json says rope_scaling of type 'linear' with factor: [2], which is no number",
+        ),
+        (
+            scaled("yarn", factor=2, original_max_position_embeddings=0),
+            "config.json says rope_scaling of type 'yarn' with original_max_position_embeddings: "
+            "0, which must be above 0",
+        ),
+        (
+            scaled(
+                "llama3",
+                factor=8,
+                low_freq_factor=1,
+                high_freq_factor=1,
+                original_max_position_embeddings=64,
+            ),
+            "config.json says rope_scaling of type 'llama3', whose high_freq_factor is not above "
+            "its low_freq_factor",
+        ),
+        (
+            scaled("longrope", short_factor=3, long_factor=[1]),
+            "config.json says rope_scaling of type 'longrope' with short_factor: 3, which is no "
+            "list of numbers",
+        ),
+        (
+            {"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}},
+            "config.json says rope_parameters: {'rope_theta': 500000.0, 'rope_type': 'default'}, "
+            "which this description does not read; if it changes nothing that is computed, add "
+            "model.ignore=[rope_parameters]",
+        ),
+        (
+            {"rope_theta": float("nan")},
+            "model.positions.theta (rope_theta) gives nan; a number is needed",
+        ),
+        ({"rope_theta": -1}, "model.positions.theta (rope_theta) gives -1; it must be above 1"),
+        (
+            {"rms_norm_eps": -1},
+            "model.norm.epsilon (rms_norm_eps) gives -1; it must be at least 0",
+        ),
+        (
+            {"rms_norm_eps": float("inf")},
+            "model.norm.epsilon (rms_norm_eps) gives inf; a number is needed",
+        ),
+        (
             {"hidden_act": "xielu"},
             "model.feed_forward.activation gives 'xielu', which this description does not cover "
             "(silu, swish, gelu, relu, gelu_tanh, gelu_new, gelu_pytorch_tanh, gelu_fast)",
@@ -168,6 +226,10 @@ def test_max_length():
     _, longer = tiny(**scaled("linear", factor=4.0))
     assert not plugin.conflicts(plan_of(longer, max_length=1024))
     assert plugin.conflicts(plan_of(longer, max_length=1025))
+    _, endless = tiny(max_position_embeddings=1 << 40)
+    assert "at most 268,435,456 can be served; choose max_length=…" in str(
+        plugin.conflicts(plan_of(endless))
+    )
     _, silent = tiny(max_position_embeddings=None)
     assert "say how long a sequence may become with max_length=…" in str(
         plugin.conflicts(plan_of(silent))
@@ -208,6 +270,16 @@ def test_tensors_that_do_not_fit_are_all_listed(tmp_path, tiny_llama):
         "model's description say [256]",
         "the checkpoint has model.layers.{1-2,4}.self_attn.q_proj.bias, which this description "
         "does not read; if it carries nothing, add its pattern to model.tensors.ignore",
+    ]
+
+
+def test_weights_that_are_no_floats(tmp_path, tiny_llama):
+    """Integers under the name of a weight are codes of a quantization that nobody undoes."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    said = edited(tiny_llama, tmp_path, lambda t: t.update({name: t[name].to(torch.int8)}))
+    assert said == [
+        f"{name} is stored as INT8, which is no floating-point type: the checkpoint is quantized "
+        "already; give the one it was made from"
     ]
 
 

@@ -203,6 +203,12 @@ def test_pattern_that_matches_nothing():
     assert second.startswith("quant.skip: !layers.7.* matches no weight")
 
 
+def test_a_pattern_that_is_no_text():
+    """A list within the list is told when the plugin is made."""
+    with pytest.raises(ConfigError, match=r"quant\.skip=\[\['a'\]\]: write a list of names"):
+        Fp8(skip=[["a"]])
+
+
 def test_tied_head_is_refused():
     """A table that is both embedding and head keeps its precision, whatever `skip` says."""
     plugin, checkpoint = tiny(tie_word_embeddings=True)

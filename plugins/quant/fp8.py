@@ -11,6 +11,7 @@ from enum import Enum
 from typing import ClassVar
 
 from core import hookimpl, optional, plugin
+from core.command import ConfigError
 
 
 class Weights(Enum):
@@ -29,6 +30,10 @@ class Fp8:
     weights: Weights = Weights.channel
     activations: Activations = Activations.token
     skip: list[str] = field(default_factory=lambda: ["head_VD"])  # see name_patterns.py
+
+    def __post_init__(self):
+        if not all(isinstance(pattern, str) for pattern in self.skip):
+            raise ConfigError(f"quant.skip={self.skip}: write a list of names or patterns")
 
     @hookimpl
     def passes(self, plan):

@@ -137,7 +137,7 @@ def _norm(w: Writer, d: Section, x, heads: int, size: int, theirs: str, ours: st
     weight = weights.add(w.read(f"{theirs}.weight", [heads, size] if scope == "heads" else [count]),
                          norm.number("offset"))  # fmt: skip
     bias = w.vector(theirs, count, norm.bias)
-    kind, epsilon, name = a.norm_kind or norm.kind, norm.number("epsilon"), f"{ours}_norm"
+    kind, epsilon, name = a.norm_kind or norm.kind, norm.number("epsilon", least=0), f"{ours}_norm"
     if scope == "width":
         return w.normalise(x, kind, epsilon, weight, bias, name, "TF")
     parts = w.op("Reshape", x, w.integers(0, heads, size), name=f"{ours}_THK")
@@ -160,7 +160,7 @@ def _rotate(w: Writer, d: Section, x, heads: int, size: int, place: Place, confi
         raise ExpressionError(
             f"model.positions.fraction: {rotated} of {size} elements of a head cannot be rotated"
         )
-    theta, scaling = p.number("theta"), p.scaling
+    theta, scaling = p.number("theta", above=1), p.scaling
     key = json.dumps([rotated, theta, scaling], sort_keys=True, default=str)
     if key not in w.tables:
         cos_LR, sin_LR = rope_tables(rotated, theta, scaling, config, w.length)

@@ -43,6 +43,7 @@ DEFAULTS = {
     "eos_token_id": None,
     "max_position_embeddings": None,
 }
+MOST = 1e300  # of a number
 EMPTY = (None, False, "", [], {})  # values that ask for nothing
 
 
@@ -76,15 +77,20 @@ class Section:
             )
         return value
 
-    def number(self, name: str) -> float:
-        """A leaf that must be a number; null is 0."""
+    def number(self, name: str, least: float | None = None, above: float | None = None) -> float:
+        """A leaf that must be a finite number in a range; null is 0, in every range."""
         value = getattr(self, name)
         if value is None:
             return 0.0
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise expression.ExpressionError(
-                f"{self._origin(name)} gives {value!r}; a number is needed"
-            )
+        wanted = ""
+        if not is_number(value):
+            wanted = "a number is needed"
+        elif least is not None and value < least:
+            wanted = f"it must be at least {least}"
+        elif above is not None and value <= above:
+            wanted = f"it must be above {above}"
+        if wanted:
+            raise expression.ExpressionError(f"{self._origin(name)} gives {value!r}; {wanted}")
         return float(value)
 
     def choice(self, name: str, *choices: str) -> str:
@@ -129,19 +135,48 @@ def _one_rope(config: dict[str, Any]) -> None:
     """rope_parameters of transformers 5 becomes rope_theta and rope_scaling of 4."""
     rope = config.get("rope_parameters")
     if isinstance(rope, dict) and not any(isinstance(value, dict) for value in rope.values()):
-        del config["rope_parameters"]
         rest = dict(rope)
-        for key in ("rope_theta", "partial_rotary_factor"):
-            if (value := rest.pop(key, None)) is not None:
-                config[key] = value
+        outer = {key: rest.pop(key, None) for key in ("rope_theta", "partial_rotary_factor")}
+        if _differs(config, {**outer, "rope_scaling": rest}):
+            return  # it stays, and is refused as a key that nobody reads
+        del config["rope_parameters"]
+        config.update({key: value for key, value in outer.items() if value is not None})
         config["rope_scaling"] = rest
     scaling = config.get("rope_scaling")
-    if isinstance(scaling, dict) and scaling_kind(scaling) == "default":
+    if isinstance(scaling, dict) and scales_nothing(scaling):
         config["rope_scaling"] = None
 
 
+def _differs(config: Mapping[str, Any], rope: Mapping[str, Any]) -> bool:
+    """Whether config.json says something else than rope_parameters, one beside the other."""
+
+    def plain(value):
+        if not isinstance(value, dict):
+            return value
+        own = {k: v for k, v in value.items() if k not in ("type", "rope_type", *rope)}
+        return {**own, "type": scaling_kind(value)}
+
+    pairs = [(config.get(key), value) for key, value in rope.items()]
+    return any(a is not None and b is not None and plain(a) != plain(b) for a, b in pairs)
+
+
 def scaling_kind(scaling: Mapping[str, Any]) -> str:
-    return scaling.get("rope_type") or scaling.get("type") or "default"
+    return str(scaling.get("rope_type") or scaling.get("type") or "default")
+
+
+def scales_nothing(scaling: Mapping[str, Any]) -> bool:
+    """Whether it is of the default kind, and says nothing else."""
+    said = {key for key, value in scaling.items() if value is not None}
+    return scaling_kind(scaling) == "default" and said <= {"type", "rope_type"}
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -MOST < value < MOST  # neither infinite nor NaN
+    )
 
 
 def contradictions(config: Mapping[str, Any], description) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from core.resolution import MOST
+
 from .config import read_config
 from .positions import covered_length
 
@@ -12,7 +14,12 @@ def conflicts(description, plan) -> Iterator[str]:
     """A sentence where plan.max_length cannot be had."""
     config = read_config(plan.sizes, description)
     covered = covered_length(config)
-    if covered is None:
+    if covered is not None and covered > MOST["max_length"] and plan.max_length is None:
+        yield (
+            f"config.json says max_position_embeddings for {covered:,} tokens, at most "
+            f"{MOST['max_length']:,} can be served; choose max_length=…"
+        )
+    elif covered is None:
         if plan.max_length is None:
             yield (
                 "config.json does not say max_position_embeddings, a number of tokens; say how "

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .config import scaling_kind
+from .config import is_number, scales_nothing, scaling_kind
 from .expression import ExpressionError
 
 # Keys of each scaling; those after None may be missing.
@@ -31,6 +31,9 @@ SCALINGS = {
         "original_max_position_embeddings",
     ),
 }  # fmt: skip
+WORDS = ("rope_type", "type", "truncate", "finetuned")  # and flags
+LISTS = ("short_factor", "long_factor")
+MAY_BE_0 = ("mscale", "mscale_all_dim")  # then they are left out
 
 
 def rope_tables(
@@ -47,9 +50,7 @@ def rope_tables(
     """
     inverse_R = float(theta) ** -(np.arange(0, dims, 2, dtype=np.float64) / dims)
     factor = 1.0
-    if isinstance(scaling, Mapping) and scaling_kind(scaling) == "default":
-        scaling = None
-    if scaling:
+    if scaling and not (isinstance(scaling, Mapping) and scales_nothing(scaling)):
         kind, table = _judged(scaling, config, length)
         if kind == "linear":
             inverse_R = inverse_R / table["factor"]
@@ -73,8 +74,8 @@ def covered_length(config: Mapping[str, Any]) -> int | None:
         return length
     factor = scaling.get("factor")
     original = scaling.get("original_max_position_embeddings") or length
-    if not isinstance(factor, int | float) or not isinstance(original, int):
-        return length
+    if not is_number(factor) or not isinstance(original, int):
+        return length  # the scaling is judged when its tables are made
     return max(length, int(original * factor))
 
 
@@ -93,17 +94,14 @@ def _judged(scaling, config, length: int) -> tuple[str, dict[str, Any]]:
     for key in needed:
         if scaling.get(key) is None:
             raise ExpressionError(f"{said} without {key}, which it needs")
-    for key, value in scaling.items():
-        if key not in known and value is not None:
-            raise ExpressionError(f"{said} with {key}: {value!r}, which is not read")
-        numbers = value if isinstance(value, list) else [value]
-        if key not in ("rope_type", "type") and not all(
-            n is None or isinstance(n, int | float) for n in numbers
-        ):
-            raise ExpressionError(f"{said} with {key}: {value!r}, which is no number")
-    if scaling.get("factor") is not None and not scaling["factor"] > 0:
-        raise ExpressionError(f"{said} with factor: {scaling['factor']!r}, which must be above 0")
     table = {key: value for key, value in scaling.items() if value is not None}
+    for key, value in table.items():
+        if key not in known:
+            raise ExpressionError(f"{said} with {key}: {value!r}, which is not read")
+        if key not in WORDS and (wrong := _wrong(key, value)):
+            raise ExpressionError(f"{said} with {key}: {value!r}, which {wrong}")
+    if kind == "llama3" and table["high_freq_factor"] <= table["low_freq_factor"]:
+        raise ExpressionError(f"{said}, whose high_freq_factor is not above its low_freq_factor")
     original = config.get("original_max_position_embeddings")
     table.setdefault(
         "original_max_position_embeddings", original or config.get("max_position_embeddings")
@@ -111,6 +109,17 @@ def _judged(scaling, config, length: int) -> tuple[str, dict[str, Any]]:
     if kind == "longrope":
         _judge_longrope(table, config, length)
     return kind, table
+
+
+def _wrong(key: str, value: Any) -> str:
+    """What is wrong with a number, or a list of them, in a scaling; "" if nothing."""
+    if key in LISTS and not isinstance(value, list):
+        return "is no list of numbers"
+    numbers = value if key in LISTS else [value]
+    if not all(map(is_number, numbers)):
+        return "is no number" if key not in LISTS else "is no list of numbers"
+    low = min(numbers, default=1)
+    return "must be above 0" if low < 0 or (low == 0 and key not in MAY_BE_0) else ""
 
 
 def _judge_longrope(table: dict[str, Any], config, length: int) -> None:

@@ -62,7 +62,13 @@ class Writer:
             self.missing.append(name)
         else:
             try:
-                return self.checkpoint.tensor(name, list(shape))
+                weight = self.checkpoint.tensor(name, list(shape))
+                if weight.dtype.is_floating_point():
+                    return weight
+                self.misshapen.append(
+                    f"{name} is stored as {weight.dtype.name}, which is no floating-point type: "
+                    "the checkpoint is quantized already; give the one it was made from"
+                )
             except PlanError as error:
                 self.misshapen.append(str(error))
         return weights.Weight(name, self.dtype, shape, name)  # stands in, and is never written
@@ -132,7 +138,8 @@ class Writer:
             bias = self.vector(theirs, size, norm.bias)
         else:
             weight, bias = weights.constant(np.ones(size, np.float32), ours), None
-        return self.normalise(x, norm.kind, norm.number("epsilon"), weight, bias, ours, letters)
+        epsilon = norm.number("epsilon", least=0)
+        return self.normalise(x, norm.kind, epsilon, weight, bias, ours, letters)
 
     def normalise(self, x, kind: str, epsilon: float, weight, bias, ours: str, letters: str):
         scale = self.initializer(weight, f"{ours}_{letters[-1]}")
