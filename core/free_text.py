@@ -1,7 +1,7 @@
 """Text and paths verbatim from the command line, before Hydra's grammar sees them.
 
 `prompt="def f(x):"` or `out=/data/a=b` would fail in the grammar of overrides, and
-`prompt='${x}'` in OmegaConf's. A text that stands for null says `null`; a list of stop strings is
+`prompt='${x}'` in OmegaConf's. A text that stands for null says `null`; a list of strings is
 written `stop=[a,b]`, in Hydra's grammar. A path may hold `${…}`: `out=engines/${quant.name}`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-TEXTS = {"run": ("prompt", "stop")}  # nothing in them has a meaning
+TEXTS = {"run": ("prompt", "stop", "bad_words")}  # nothing in them has a meaning
 PATHS = {
     "build": ("checkpoint", "out"),
     "plan": ("checkpoint", "out", "json"),
@@ -25,7 +25,7 @@ def quoted(argument: str, command: str) -> str:
     if not equals:
         return argument
     if key in TEXTS.get(command, ()):
-        if key == "stop" and (value == "null" or (value[:1], value[-1:]) == ("[", "]")):
+        if key != "prompt" and (value == "null" or (value[:1], value[-1:]) == ("[", "]")):
             return argument
         return f"{key}={_quote(_uninterpolated(value))}"
     if key in PATHS.get(command, ()) and value != "null":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .prompt_rows import PromptRows
 from .sampling import Sampling
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Output:
     finish_reason: str = ""  # stop | length | cancelled
     logprobs: list[float] | None = None  # natural logarithms, one per token
     top_logprobs: list[dict[int, float]] | None = None  # of the best tokens at each place
+    prompt_logprobs: list[float] | None = None  # one per prompt token after the first
+    prompt_top_logprobs: list[dict[int, float]] | None = None  # of the best tokens in their places
     cached_tokens: int = 0  # of the prompt, found in the cache
     queued_s: float = 0.0  # from submit to the first step
     first_token_s: float = 0.0  # from submit to the first token
@@ -35,9 +38,9 @@ class Output:
 class Generation:
     """A submitted request: iterate over its pieces of text, or wait for its result."""
 
-    def __init__(self, engine: Engine, prompt_ids: list[int], sampling: Sampling):
+    def __init__(self, engine: Engine, prompt_ids: list[int], sampling: Sampling, rows: PromptRows):
         self._engine, self._events, self._done = engine, queue.SimpleQueue(), False
-        self.id = 0
+        self.id, self._rows = 0, rows
         self.output = Output(prompt_ids)
         if sampling.logprobs is not None:
             self.output.logprobs = []
@@ -83,4 +86,9 @@ class Generation:
         self._done = True
         finish, output.cached_tokens, output.queued_s, output.first_token_s, output.total_s = values
         output.finish_reason = FINISH_REASONS[finish]
+        complete = output.finish_reason != "cancelled" or output.token_ids
+        if self._rows.logprobs_L is not None and complete:
+            output.prompt_logprobs = self._rows.logprobs()
+            if self._rows.top_ids_LC.shape[1]:
+                output.prompt_top_logprobs = self._rows.top_logprobs()
         return text

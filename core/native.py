@@ -80,6 +80,21 @@ class Request(Sized):
         ("n_stops", c_int32),
         ("logits", POINTER(c_float)),
         ("priority", c_int32),
+        ("bias_ids", POINTER(c_int32)),
+        ("bias_values", POINTER(c_float)),
+        ("n_bias", c_int32),
+        ("repetition_penalty", c_float),
+        ("presence_penalty", c_float),
+        ("frequency_penalty", c_float),
+        ("no_repeat_ngram_size", c_int32),
+        ("n_bad_words", c_int32),
+        ("bad_words", POINTER(c_int32)),
+        ("bad_word_lengths", POINTER(c_int32)),
+        ("min_p", c_float),
+        ("n_prompt_top", c_int32),
+        ("prompt_logprobs", POINTER(c_float)),
+        ("prompt_top_ids", POINTER(c_int32)),
+        ("prompt_top_logprobs", POINTER(c_float)),
     ]
 
 

@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import hydra
+from omegaconf import OmegaConf
 
 from . import command
 from .command import ConfigError
@@ -36,8 +37,7 @@ def run(cfg) -> None:
             outputs = _all(engine, prompts, sampling)
         else:
             outputs = [_one(engine, cfg.prompt, sampling)]
-        if sampling.logprobs is not None:
-            _print_logprobs(engine, outputs)
+        _print_logprobs(engine, outputs)
         _report(outputs, opened - started, time.perf_counter() - opened)
 
 
@@ -62,10 +62,16 @@ def read_prompts(path: str) -> list[str]:
 def _sampling(cfg):
     from .sampling import Sampling
 
-    values = {f.name: cfg[f.name] for f in fields(Sampling) if f.name in cfg}
-    values["stop"] = [cfg.stop] if isinstance(cfg.stop, str) else list(cfg.stop or ())
-    values["stop_ids"] = list(cfg.get("stop_ids") or ())
+    values = {f.name: _plain(cfg[f.name]) for f in fields(Sampling) if f.name in cfg}
+    for name in ("stop", "bad_words"):
+        one = values[name]
+        values[name] = [one] if isinstance(one, str) else one or []
+    values["logit_bias"] = values["logit_bias"] or {}
     return Sampling(**values)
+
+
+def _plain(value):
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _one(engine, prompt: str, sampling):
@@ -92,10 +98,18 @@ def _all(engine, prompts: list[str], sampling) -> list:
 def _print_logprobs(engine, outputs: list) -> None:
     """A line per token: its text and log-probability, then the best ones at its place."""
     for output in outputs:
-        best = output.top_logprobs or [{}] * len(output.token_ids)
-        for token, logprob, top in zip(output.token_ids, output.logprobs, best, strict=True):
-            others = "".join(f"  {engine.decode([t])!r} {value:.3f}" for t, value in top.items())
-            print(f"{engine.decode([token])!r:16} {logprob:8.3f}{others}", file=sys.stderr)
+        _print_scores(
+            engine, output.prompt_ids[1:], output.prompt_logprobs, output.prompt_top_logprobs
+        )
+        _print_scores(engine, output.token_ids, output.logprobs, output.top_logprobs)
+
+
+def _print_scores(engine, tokens: list[int], logprobs: list | None, tops: list | None) -> None:
+    if logprobs is None:
+        return
+    for token, logprob, top in zip(tokens, logprobs, tops or [{}] * len(tokens), strict=True):
+        others = "".join(f"  {engine.decode([t])!r} {value:.3f}" for t, value in top.items())
+        print(f"{engine.decode([token])!r:16} {logprob:8.3f}{others}", file=sys.stderr)
 
 
 def _report(outputs: list, open_s: float, run_s: float) -> None:

@@ -22,10 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from . import native, values
+from .bad_words import BadWords
 from .command import ArgumentError, PlanError, UserError
 from .generation import FINISH, FINISH_REASONS, TOKEN, Generation, Output
 from .options import folder, options_struct
-from .sampling import Sampling, request_struct
+from .prompt_rows import PromptRows
+from .sampling import Sampling, prompt_rows, request_struct
 
 EVENTS_A_POLL = 256
 
@@ -64,7 +66,7 @@ class Engine:
         self._handle = handle
         self.facts = json.loads(native.text(native.library().ingot_describe(handle)))
         self.vocab: int = self.facts["vocab"]
-        self._tokenizer = None
+        self._tokenizer, self._bad_words = None, BadWords(lambda: self.tokenizer)
         self._running: dict[int, Generation] = {}
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="ingot-poll", daemon=True)
@@ -118,7 +120,7 @@ class Engine:
         """float32 [L, V]: the scores of the next token after each of the L tokens `ids`."""
         ids = self._ids(ids)
         logits_LV = np.zeros((len(ids), self.vocab), np.float32)
-        self._submit(ids, Sampling(max_tokens=0), logits_LV).result()
+        self._submit(ids, Sampling(max_tokens=0), PromptRows(logits_LV)).result()
         return logits_LV
 
     def encode(self, text: str) -> list[int]:
@@ -195,9 +197,10 @@ class Engine:
                 )
         return ids
 
-    def _submit(self, ids: list[int], sampling: Sampling, logits=None) -> Generation:
-        generation = Generation(self, ids, sampling)
-        request, keep = request_struct(ids, sampling, logits)
+    def _submit(self, ids: list[int], sampling: Sampling, rows=None) -> Generation:
+        rows = rows or prompt_rows(ids, sampling)
+        generation = Generation(self, ids, sampling, rows)
+        request, keep = request_struct(ids, sampling, rows, self._bad_words)
         identity = ctypes.c_uint64()
         with self._lock:  # the first event may come before submit returns
             native.check(
@@ -206,7 +209,7 @@ class Engine:
                 )
             )
             generation.id = identity.value
-            generation._keep = (keep, logits)
+            generation._keep = keep
             self._running[identity.value] = generation
         return generation
 

@@ -4,42 +4,72 @@ from __future__ import annotations
 
 import ctypes
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from . import native, values
+from .bad_words import BadWords
 from .command import ArgumentError
+from .prompt_rows import INTEGERS, PromptRows
+
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next tokens are chosen. The defaults are greedy."""
+    """How the next tokens are chosen. The defaults are greedy.
+
+    The model's logits are changed in the order of transformers' generate: logit_bias,
+    repetition_penalty, presence_penalty and frequency_penalty, no_repeat_ngram_size, bad_words,
+    min_tokens; then temperature, top_k, top_p and min_p decide what may be drawn.
+    Log-probabilities are those of the logits before any of this.
+    """
 
     max_tokens: int = 64
-    min_tokens: int = 0  # end tokens and stop strings are ignored before
+    min_tokens: int = 0  # before, no end token and no stop_ids are drawn; stop is ignored
     temperature: float = 0.0  # 0: the most probable token
     top_p: float = 1.0  # the smallest set of tokens whose probabilities reach this
     top_k: int = 0  # the k most probable tokens; 0: all
+    min_p: float = 0.0  # tokens at least this many times as probable as the best; 0: all
     seed: int | None = None  # equal seeds, equal tokens; None: drawn for each request
     stop: Sequence[str] = ()  # the text ends before the first of these
     stop_ids: Sequence[int] = ()  # tokens that end the text, besides the model's own
     logprobs: int | None = None  # 0: of the chosen token; n: and of the n best, at most 64
     ignore_eos: bool = False
     priority: int = 0  # higher first
+    repetition_penalty: float = 1.0  # divides logits of tokens of prompt and answer; 1: none
+    presence_penalty: float = 0.0  # -2 to 2: taken from the logit of every generated token
+    frequency_penalty: float = 0.0  # -2 to 2: taken as often as the token was generated
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # added, by token
+    bad_words: Sequence[str | Sequence[int]] = ()  # texts and token sequences never completed
+    no_repeat_ngram_size: int = 0  # no n tokens in a row come twice, prompt included; 0: they may
+    prompt_logprobs: int | None = None  # 0: of each prompt token; n: and of the n best, at most 64
 
 
-def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | None):
+def prompt_rows(ids: list[int], sampling: Sampling) -> PromptRows:
+    """Arrays for what `sampling` asks of the prompt `ids`.
+
+    Raises:
+        ArgumentError: prompt_logprobs is out of range.
+    """
+    if sampling.prompt_logprobs is None:
+        return PromptRows()
+    best = values.integer("prompt_logprobs", sampling.prompt_logprobs, 0, 64)
+    return PromptRows.of_logprobs(len(ids), best)
+
+
+def request_struct(ids: list[int], sampling: Sampling, rows: PromptRows, bad_words: BadWords):
     """The C struct, and what must stay alive until it was submitted.
 
     Raises:
         ArgumentError: a value is no number, or does not fit its C type. Ranges are for the
             runtime to judge.
     """
-    for name in ("temperature", "top_p"):
+    for name in ("temperature", "top_p", "min_p", *PENALTIES):
         values.number(name, getattr(sampling, name))
-    for name in ("max_tokens", "min_tokens", "top_k", "priority"):
+    if sampling.repetition_penalty == 0:
+        raise ArgumentError("repetition_penalty is 0; it must be above 0; 1 means none")
+    for name in ("max_tokens", "min_tokens", "top_k", "priority", "no_repeat_ngram_size"):
         values.integer(name, getattr(sampling, name), -(2**31), 2**31 - 1)
     seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
     values.integer("seed", seed, 0, 2**64 - 1)
@@ -54,6 +84,8 @@ def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | N
         raise ArgumentError("a stop string holds a NUL character, which no text can contain")
     for token in sampling.stop_ids:
         values.integer("stop_ids", token, 0, 2**31 - 1)
+    bias_ids_C, bias_values_C = _bias(sampling.logit_bias)
+    bad_tokens, bad_lengths = bad_words.arrays(sampling.bad_words)
     ids_C = (ctypes.c_int32 * max(1, len(ids)))(*ids)
     stop_ids_C = (ctypes.c_int32 * max(1, len(sampling.stop_ids)))(*sampling.stop_ids)
     stops_C = (ctypes.c_char_p * max(1, len(stops)))(*stops)
@@ -73,7 +105,34 @@ def request_struct(ids: list[int], sampling: Sampling, logits_LV: np.ndarray | N
         stops=stops_C,
         n_stops=len(stops),
         priority=sampling.priority,
+        bias_ids=bias_ids_C,
+        bias_values=bias_values_C,
+        n_bias=len(sampling.logit_bias),
+        no_repeat_ngram_size=sampling.no_repeat_ngram_size,
+        n_bad_words=len(bad_lengths),
+        bad_words=bad_tokens.ctypes.data_as(INTEGERS),
+        bad_word_lengths=bad_lengths.ctypes.data_as(INTEGERS),
+        min_p=sampling.min_p,
+        **{name: getattr(sampling, name) for name in PENALTIES},
     )
-    if logits_LV is not None:
-        request.logits = logits_LV.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-    return request, (ids_C, stop_ids_C, stops_C, stops)
+    rows.enter(request)
+    return request, (
+        ids_C,
+        stop_ids_C,
+        stops_C,
+        stops,
+        bias_ids_C,
+        bias_values_C,
+        bad_tokens,
+        bad_lengths,
+    )
+
+
+def _bias(logit_bias: Mapping[int, float]):
+    if not isinstance(logit_bias, Mapping):
+        raise ArgumentError(f"logit_bias is {logit_bias!r}; give a dict of tokens and numbers")
+    for token, bias in logit_bias.items():
+        values.integer("logit_bias", token, 0, 2**31 - 1, "; it is a token")
+        values.number(f"logit_bias of token {token}", bias)
+    count = max(1, len(logit_bias))
+    return (ctypes.c_int32 * count)(*logit_bias), (ctypes.c_float * count)(*logit_bias.values())

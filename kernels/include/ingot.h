@@ -62,7 +62,7 @@ typedef struct {
   const int32_t *ids; /* the prompt: 1 … max_length tokens, copied */
   int32_t n_ids;
   int32_t max_tokens; /* to generate; 0: only the prompt is computed */
-  int32_t min_tokens; /* before, no token that would end the text is drawn, and stop strings are ignored */
+  int32_t min_tokens; /* before, no end token and none of stop_ids is drawn, and stop strings are ignored */
   float temperature;  /* 0: greedy */
   float top_p;        /* 0 < p <= 1 */
   int32_t top_k;      /* 0: all */
@@ -82,11 +82,11 @@ typedef struct {
   const int32_t *bias_ids; /* logit_bias: bias_values[i], finite, is added to the logit of bias_ids[i] */
   const float *bias_values;
   int32_t n_bias;
-  float repetition_penalty; /* above 0; positive logits of tokens that the prompt or the generated text holds are
-                               divided by it, others multiplied; 0 or 1: none */
-  float presence_penalty;   /* -2 … 2; taken once from the logit of every generated token */
-  float frequency_penalty;  /* -2 … 2; taken as often as the token was generated */
-  int32_t no_repeat_ngram;  /* no n tokens in a row come twice, those of the prompt counted; 0: they may */
+  float repetition_penalty;     /* above 0; positive logits of tokens that the prompt or the generated text holds are
+                                   divided by it, others multiplied; 0 or 1: none */
+  float presence_penalty;       /* -2 … 2; taken once from the logit of every generated token */
+  float frequency_penalty;      /* -2 … 2; taken as often as the token was generated */
+  int32_t no_repeat_ngram_size; /* no n tokens in a row come twice, those of the prompt counted; 0: they may */
   int32_t n_bad_words;
   const int32_t *bad_words; /* token sequences that must not be completed, the tokens of one behind those of another */
   const int32_t *bad_word_lengths;

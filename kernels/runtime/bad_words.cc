@@ -1,11 +1,11 @@
 #include "runtime/bad_words.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace ingot {
 
 BadWords::BadWords(std::span<const int32_t> tokens, std::span<const int32_t> lengths) {
-  if (lengths.empty()) return;
   edges_.resize(std::bit_ceil(2 * tokens.size()));  // at most one edge for each token: the table stays half empty
   first_ends_.push_back(-1);
   ends_.reserve(lengths.size());
@@ -40,7 +40,6 @@ int32_t BadWords::child(int32_t node, int32_t token) {
 }
 
 void BadWords::find(std::span<const int32_t> tokens, std::vector<int32_t> &forbidden) const {
-  if (empty()) return;
   int32_t node = 0;
   add_ends(node, forbidden);
   for (size_t i = tokens.size(); i-- > 0;) {
@@ -53,6 +52,23 @@ void BadWords::find(std::span<const int32_t> tokens, std::vector<int32_t> &forbi
 void BadWords::add_ends(int32_t node, std::vector<int32_t> &forbidden) const {
   for (int32_t end = first_ends_[static_cast<size_t>(node)]; end >= 0; end = ends_[static_cast<size_t>(end)].next)
     forbidden.push_back(ends_[static_cast<size_t>(end)].token);
+}
+
+std::shared_ptr<const BadWords> BadWordsShelf::get(std::span<const int32_t> tokens, std::span<const int32_t> lengths) {
+  if (lengths.empty()) return nullptr;
+  uint64_t hash = lengths.size();
+  for (const int32_t token : tokens) hash = (hash ^ static_cast<uint32_t>(token)) * 0x100000001B3u;
+  const std::lock_guard lock(mutex_);
+  for (const Entry &entry : entries_) {
+    if (entry.hash == hash && std::ranges::equal(entry.tokens, tokens) && std::ranges::equal(entry.lengths, lengths)) {
+      if (auto words = entry.words.lock()) return last_ = std::move(words);
+    }
+  }
+  auto words = std::make_shared<const BadWords>(tokens, lengths);
+  last_ = words;
+  std::erase_if(entries_, [](const Entry &entry) { return entry.words.expired(); });
+  entries_.push_back({hash, {tokens.begin(), tokens.end()}, {lengths.begin(), lengths.end()}, words});
+  return words;
 }
 
 }  // namespace ingot

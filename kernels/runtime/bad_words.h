@@ -3,6 +3,8 @@
 // there are.
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -10,11 +12,9 @@ namespace ingot {
 
 class BadWords {
  public:
-  BadWords() = default;
   // Word i is the next lengths[i] >= 1 of `tokens`.
   BadWords(std::span<const int32_t> tokens, std::span<const int32_t> lengths);
 
-  bool empty() const { return ends_.empty(); }
   // Appends to `forbidden` every token that would complete a word after `tokens`; one may come twice.
   void find(std::span<const int32_t> tokens, std::vector<int32_t> &forbidden) const;
 
@@ -34,6 +34,24 @@ class BadWords {
   std::vector<Edge> edges_;          // open addressing; the size is a power of two
   std::vector<int32_t> first_ends_;  // by node: its first word end; -1: none. Node 0 is the root
   std::vector<End> ends_;
+};
+
+// Requests with equal words share them: a long list takes time to build and memory to keep. For any thread.
+class BadWordsShelf {
+ public:
+  // As the constructor of BadWords; NULL of no words.
+  std::shared_ptr<const BadWords> get(std::span<const int32_t> tokens, std::span<const int32_t> lengths);
+
+ private:
+  struct Entry {
+    uint64_t hash;
+    std::vector<int32_t> tokens, lengths;
+    std::weak_ptr<const BadWords> words;
+  };
+
+  std::mutex mutex_;
+  std::vector<Entry> entries_;
+  std::shared_ptr<const BadWords> last_;  // stays when no request has it any more
 };
 
 }  // namespace ingot

@@ -32,7 +32,7 @@ Executor::~Executor() {
 }
 
 uint64_t Executor::submit(const IngotRequest &given) {
-  Request request = read_request(given, limits_);
+  Request request = read_request(given, limits_, bad_words_);
   request.submitted_s = seconds();
   uint64_t id;
   {

@@ -43,6 +43,7 @@ class Executor {
 
   Leader leader_;  // the thread's alone
   const RequestLimits limits_;
+  BadWordsShelf bad_words_;
 
   std::mutex inbox_mutex_;
   std::condition_variable inbox_changed_;

@@ -16,10 +16,10 @@ Job::Job(Request given, const Vocabulary &vocabulary) : request(std::move(given)
   processor = LogitsProcessor::make(sequence.sampling, request.lists, end_tokens(vocabulary));
 }
 
-// The tokens that ends() may hold for.
+// What min_tokens holds back: the model's end tokens also where they are ignored, as transformers and vLLM do.
 std::vector<int32_t> Job::end_tokens(const Vocabulary &vocabulary) const {
   std::vector<int32_t> tokens = request.stop_ids;
-  if (!request.ignore_eos) tokens.insert(tokens.end(), vocabulary.end_ids.begin(), vocabulary.end_ids.end());
+  tokens.insert(tokens.end(), vocabulary.end_ids.begin(), vocabulary.end_ids.end());
   return tokens;
 }
 

@@ -20,8 +20,8 @@ std::optional<LogitsProcessor> LogitsProcessor::make(const SamplingChange &sampl
                                                      std::vector<int32_t> ends) {
   if (sampling.min_tokens == 0) ends.clear();
   if (!lists) lists = std::make_shared<const TokenLists>();
-  const bool needed = repels(sampling) || sampling.no_repeat_ngram > 0 || !ends.empty() || !lists->logit_bias.empty() ||
-                      !lists->bad_words.empty();
+  const bool needed = repels(sampling) || sampling.no_repeat_ngram_size > 0 || !ends.empty() ||
+                      !lists->logit_bias.empty() || lists->bad_words;
   if (!needed) return std::nullopt;
   return LogitsProcessor(sampling.prompt, std::move(lists), std::move(ends));
 }
@@ -32,8 +32,8 @@ void LogitsProcessor::apply(std::span<float> scores_V, const SamplingChange &sam
     set(scores_V, bias.id, scores_V[static_cast<size_t>(bias.id)] + bias.bias);
   if (repels(sampling)) repel(scores_V, sampling);
   forbidden_.clear();
-  if (sampling.no_repeat_ngram > 0) find_repeats(sampling.no_repeat_ngram);
-  lists_->bad_words.find(history_.tokens(), forbidden_);
+  if (sampling.no_repeat_ngram_size > 0) find_repeats(sampling.no_repeat_ngram_size);
+  if (lists_->bad_words) lists_->bad_words->find(history_.tokens(), forbidden_);
   forbid(scores_V, forbidden_);
   if (history_.generated() < sampling.min_tokens) forbid(scores_V, ends_);
 }

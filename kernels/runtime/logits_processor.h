@@ -8,11 +8,12 @@
 //   presence_penalty, frequency_penalty
 //                       l[t] -= (c[t] > 0) * presence + c[t] * frequency, c[t] counting generated tokens only (OpenAI's
 //                       API; vLLM counts the same)
-//   no_repeat_ngram     l[t] = -inf where t would complete an n-gram that the prompt and the generated tokens hold
+//   no_repeat_ngram_size
+//                       l[t] = -inf where t would complete an n-gram that the prompt and the generated tokens hold
 //                       (NoRepeatNGramLogitsProcessor)
 //   bad_words           l[t] = -inf where t would complete a word that began anywhere, the prompt included
 //                       (NoBadWordsLogitsProcessor; it lets a word that is the end token through, this does not)
-//   min_tokens          l[t] = -inf for the tokens that would end the text, until so many were generated
+//   min_tokens          l[t] = -inf for the end tokens and stop_ids, until so many were generated
 //                       (MinNewTokensLengthLogitsProcessor)
 //
 // Temperature, top_k, top_p and min_p come after: sampler.h.
@@ -37,7 +38,7 @@ struct TokenBias {
 // Settings of a request that vary in size.
 struct TokenLists {
   std::vector<TokenBias> logit_bias;
-  BadWords bad_words;
+  std::shared_ptr<const BadWords> bad_words;  // NULL: none
 };
 
 // One for each sequence whose request asks for any of this; it remembers the sequence's tokens.

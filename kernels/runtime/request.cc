@@ -51,7 +51,7 @@ void check_numbers(const IngotRequest &given, const RequestLimits &limits) {
     fail(INGOT_INVALID, "repetition_penalty is %g; it must be a finite number above 0; 1 means none",
          static_cast<double>(given.repetition_penalty));
   }
-  check_integer("no_repeat_ngram", given.no_repeat_ngram, 0, INT32_MAX, "; 0 means that n-grams may repeat");
+  check_integer("no_repeat_ngram_size", given.no_repeat_ngram_size, 0, INT32_MAX, "; 0 means that n-grams may repeat");
   check_integer("n_prompt_top", given.n_prompt_top, 0, most_logprobs);
   check_array("stop_ids", "n_stop_ids", given.stop_ids, given.n_stop_ids, most_stop_ids);
   for (int32_t i = 0; i < given.n_stop_ids; ++i)
@@ -114,7 +114,8 @@ std::vector<TokenBias> read_bias(const IngotRequest &given, const RequestLimits 
   return bias;
 }
 
-BadWords read_bad_words(const IngotRequest &given, const RequestLimits &limits) {
+std::shared_ptr<const BadWords> read_bad_words(const IngotRequest &given, const RequestLimits &limits,
+                                               BadWordsShelf &shelf) {
   check_array("bad_words", "n_bad_words", given.bad_words, given.n_bad_words, most_bad_words);
   check_array("bad_word_lengths", "n_bad_words", given.bad_word_lengths, given.n_bad_words, most_bad_words);
   size_t tokens = 0;
@@ -129,7 +130,7 @@ BadWords read_bad_words(const IngotRequest &given, const RequestLimits &limits) 
         fail(INGOT_INVALID, "bad_words[%d] holds token %d; the vocabulary has 0 to %d", i, id, limits.vocab - 1);
     }
   }
-  return {{given.bad_words, tokens}, {given.bad_word_lengths, static_cast<size_t>(given.n_bad_words)}};
+  return shelf.get({given.bad_words, tokens}, {given.bad_word_lengths, static_cast<size_t>(given.n_bad_words)});
 }
 
 // A caller that was compiled before the last fields came has none of them.
@@ -146,14 +147,14 @@ IngotRequest widened(const IngotRequest &given) {
 
 }  // namespace
 
-Request read_request(const IngotRequest &asked, const RequestLimits &limits) {
+Request read_request(const IngotRequest &asked, const RequestLimits &limits, BadWordsShelf &shelf) {
   const IngotRequest given = widened(asked);
   check_numbers(given, limits);
   check_prompt(given, limits);
   Request request;
   request.stops = read_stops(given, limits);
   if (given.n_bias != 0 || given.n_bad_words != 0)
-    request.lists = std::make_shared<const TokenLists>(read_bias(given, limits), read_bad_words(given, limits));
+    request.lists = std::make_shared<const TokenLists>(read_bias(given, limits), read_bad_words(given, limits, shelf));
   request.prompt.assign(given.ids, given.ids + given.n_ids);
   request.max_tokens = given.max_tokens;
   request.min_tokens = given.min_tokens;
@@ -164,7 +165,7 @@ Request read_request(const IngotRequest &asked, const RequestLimits &limits) {
   request.repetition_penalty = given.repetition_penalty == 0 ? 1 : given.repetition_penalty;
   request.presence_penalty = given.presence_penalty;
   request.frequency_penalty = given.frequency_penalty;
-  request.no_repeat_ngram = given.no_repeat_ngram;
+  request.no_repeat_ngram_size = given.no_repeat_ngram_size;
   request.seed = given.seed;
   request.logprobs = given.logprobs;
   request.ignore_eos = given.ignore_eos != 0;
@@ -185,7 +186,7 @@ SamplingChange Request::sampling(int32_t prompt_tokens) const {
   sampling.temperature = temperature;
   sampling.top_p = top_p;
   sampling.logprobs = logprobs;
-  sampling.no_repeat_ngram = no_repeat_ngram;
+  sampling.no_repeat_ngram_size = no_repeat_ngram_size;
   sampling.min_p = min_p;
   sampling.repetition_penalty = repetition_penalty;
   sampling.presence_penalty = presence_penalty;

@@ -28,7 +28,7 @@ struct Request {
   int32_t top_k = 0;
   uint64_t seed = 0;
   float min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
-  int32_t no_repeat_ngram = 0;
+  int32_t no_repeat_ngram_size = 0;
   std::shared_ptr<const TokenLists> lists;  // NULL: none
   int32_t logprobs = -1;
   bool ignore_eos = false;
@@ -46,6 +46,6 @@ struct Request {
 };
 
 // Throws Error(INGOT_INVALID) that names the field, its value and what is allowed.
-Request read_request(const IngotRequest &given, const RequestLimits &limits);
+Request read_request(const IngotRequest &given, const RequestLimits &limits, BadWordsShelf &shelf);
 
 }  // namespace ingot

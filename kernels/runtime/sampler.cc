@@ -70,7 +70,8 @@ Sampled Sampler::sample(std::span<float> logits_V, const SamplingChange &samplin
   processor.restore(logits_V);
   if (sampled.token < 0) {
     fail(INGOT_FAILED,
-         "bad_words, no_repeat_ngram and min_tokens together forbid every token that the model gives a chance as token "
+         "bad_words, no_repeat_ngram_size and min_tokens together forbid every token that the model gives a chance as "
+         "token "
          "%lld of the sequence; relax one of them",
          static_cast<long long>(position));
   }

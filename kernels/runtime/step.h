@@ -38,7 +38,7 @@ struct SamplingChange {
   uint64_t seed = 0;
   int32_t slot = 0, top_k = 0;
   float temperature = 0, top_p = 1;
-  int32_t logprobs = -1, no_repeat_ngram = 0;
+  int32_t logprobs = -1, no_repeat_ngram_size = 0;
   float min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   int32_t min_tokens = 0;
   int32_t prompt = 0;  // tokens of it: those at later positions were generated

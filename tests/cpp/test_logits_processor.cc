@@ -36,7 +36,8 @@ struct Settings {
       tokens.insert(tokens.end(), word.begin(), word.end());
       lengths.push_back(static_cast<int32_t>(word.size()));
     }
-    return std::make_shared<const TokenLists>(bias, BadWords(tokens, lengths));
+    return std::make_shared<const TokenLists>(
+        bias, BadWordsShelf().get(tokens, lengths));
   }
   std::optional<LogitsProcessor> processor() const {
     return LogitsProcessor::make(sampling, lists(), ends);
@@ -68,7 +69,7 @@ std::vector<float> changed(std::vector<float> row, const Settings &settings,
         static_cast<float>(count) * how.frequency_penalty;
     row[static_cast<size_t>(id)] -= how.presence_penalty;
   }
-  const auto n = static_cast<size_t>(how.no_repeat_ngram);
+  const auto n = static_cast<size_t>(how.no_repeat_ngram_size);
   for (size_t end = n; n > 0 && end <= tokens.size(); ++end) {
     if (ends_with(tokens, tokens.data() + end - n, n - 1))
       row[static_cast<size_t>(tokens[end - 1])] = -infinity;
@@ -105,7 +106,8 @@ Settings random_settings(std::mt19937 &random, int32_t vocab, int32_t prompt) {
   if (chance())
     settings.sampling.frequency_penalty = number(-2, 2);
   if (chance())
-    settings.sampling.no_repeat_ngram = 1 + static_cast<int32_t>(random() % 4);
+    settings.sampling.no_repeat_ngram_size =
+        1 + static_cast<int32_t>(random() % 4);
   if (chance())
     settings.sampling.min_tokens = static_cast<int32_t>(random() % 20);
   for (size_t i = chance() ? 5 : 0; i > 0; --i)
@@ -253,6 +255,18 @@ void test_everything_forbidden() {
          std::abs(sampled.top[0].value - (5 - logarithm)) < 1e-5);
 }
 
+// Requests with equal words share one object; others do not.
+void test_equal_words_are_shared() {
+  BadWordsShelf shelf;
+  const Tokens tokens{1, 2, 3}, other{1, 2, 4}, two{1, 2}, turned{2, 1};
+  const BadWords *first = shelf.get(tokens, two).get();
+  assert(shelf.get(tokens, two).get() == first); // kept, although nobody has it
+  const auto held = shelf.get(tokens, turned);
+  assert(held && held.get() != first && shelf.get(tokens, turned) == held);
+  assert(shelf.get(other, two) != held && shelf.get(tokens, turned) == held &&
+         !shelf.get({}, {}));
+}
+
 // No bias or penalty makes a finite logit infinite, which would read as a
 // broken model.
 void test_overflow_stays_finite() {
@@ -308,11 +322,11 @@ void measure_sampling() {
   repetition.sampling.repetition_penalty = 1.1f;
   penalties.sampling.presence_penalty = penalties.sampling.frequency_penalty =
       0.5f;
-  ngrams.sampling.no_repeat_ngram = 3;
+  ngrams.sampling.no_repeat_ngram_size = 3;
   everything.sampling = repetition.sampling;
   everything.sampling.presence_penalty = everything.sampling.frequency_penalty =
       0.5f;
-  everything.sampling.no_repeat_ngram = 3;
+  everything.sampling.no_repeat_ngram_size = 3;
   everything.sampling.min_tokens = length;
   everything.bias = {{5, 1}, {6, -1}};
   everything.words = {{1, 2, 3}, {7}};
@@ -322,7 +336,7 @@ void measure_sampling() {
       {"nothing", &none},
       {"repetition_penalty", &repetition},
       {"presence and frequency", &penalties},
-      {"no_repeat_ngram", &ngrams},
+      {"no_repeat_ngram_size", &ngrams},
       {"everything", &everything}};
   for (const auto &[name, settings] : cases) {
     settings->sampling.prompt = length / 2;
@@ -363,6 +377,7 @@ int main() {
   test_drawn_tokens_count_at_once();
   test_nothing_asked_is_nothing_done();
   test_everything_forbidden();
+  test_equal_words_are_shared();
   test_overflow_stays_finite();
   measure_bad_words();
   measure_sampling();
