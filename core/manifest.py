@@ -66,8 +66,8 @@ def write(
         "tensors": {rank: said.get("tensors", {}) for rank, said in lowered.items()},
         "memory": lowered["rank0"].get("memory", {}),
         "rank_memory": {rank: said.get("memory", {}) for rank, said in lowered.items()},
-        "hardware": _hardware(),
-        "tools": _tools(),
+        "hardware": hardware(),
+        "tools": tools(),
         "files": _files(folder, lowered),
     }
     (folder / MANIFEST).write_bytes(sealed(manifest))
@@ -210,7 +210,7 @@ def _check_file(path: Path, size: int) -> None:
         raise PlanError(f"{path} has {found} bytes, the manifest says {size}; build it again")
 
 
-def _hardware() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
     """The machine that the engine was built on."""
     name = ""
     try:
@@ -228,7 +228,7 @@ def _hardware() -> dict[str, Any]:
     }
 
 
-def _tools() -> dict[str, str]:
+def tools() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
