@@ -150,6 +150,7 @@ SIGNATURES = {
         c_int32,
         [c_char_p, c_char_p, POINTER(Array), c_int32, POINTER(Array), c_int32],
     ),
+    "ingot_measure": (c_int32, [c_char_p, c_int32, c_double, POINTER(c_double)]),
     "ingot_random": (c_int32, [c_uint64, c_uint64, c_uint64, c_float, c_int32, c_void_p]),
 }
 
@@ -286,6 +287,13 @@ def random_fill(seed: int, first: int, array: np.ndarray, scale: float) -> None:
         raise ValueError("random_fill needs a contiguous array")
     code = DTYPES[WORDS[array.dtype]][0]
     check(library().ingot_random(seed, first, array.size, scale, code, array.ctypes.data))
+
+
+def measure(kind: str, threads: int, seconds: float) -> float:
+    """What this machine does in a second; `kind` "read": bytes read by `threads` threads."""
+    result = c_double()
+    check(library().ingot_measure(kind.encode(), threads, seconds, ctypes.byref(result)))
+    return result.value
 
 
 _ABSENT = ("f32", (), None)

@@ -155,6 +155,10 @@ INGOT_API int ingot_infer_op(const char *node, const char *library, const IngotA
  * 0x94D049BB133111EB, z ^= z >> 31. */
 INGOT_API int ingot_random(uint64_t seed, uint64_t first, uint64_t count, float scale, int32_t dtype, void *data);
 
+/* Measures this machine: what the speed of an engine is compared with. `kind` "read": bytes per second that `threads`
+ * threads read, in order, of much more memory than caches hold; the best pass within `seconds`, at least one. */
+INGOT_API int ingot_measure(const char *kind, int32_t threads, double seconds, double *result);
+
 #ifdef __cplusplus
 }
 #endif
