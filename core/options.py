@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from . import native
-from .command import ArgumentError
+from .command import ArgumentError, MachineError
 from .values import flag, integer
 
 KERNELS = ("auto", "avx512", "avx2", "portable", "naive")
@@ -40,12 +40,18 @@ def options_struct(
 
     Raises:
         ArgumentError: a value is of another type, or does not fit its C type.
+        MachineError: there is not as much memory.
     """
     if kernels not in KERNELS:
         raise ArgumentError(f"kernels is {kernels!r}; it must be one of {', '.join(KERNELS)}")
+    cache_bytes = integer("cache_bytes", 0 if cache_bytes is None else cache_bytes, 0, 2**63 - 1)
+    if cache_bytes > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise MachineError(
+            f"cache_bytes is {cache_bytes}; this machine has {memory} bytes of memory"
+        )
     return native.Options(
         threads=integer("threads", threads, 0, 4096, " (0: one for each core)"),
-        cache_bytes=integer("cache_bytes", 0 if cache_bytes is None else cache_bytes, 0, 2**63 - 1),
+        cache_bytes=cache_bytes,
         max_sequences=integer("max_sequences", max_sequences, 0, 2**31 - 1, " (0: all)"),
         token_budget=integer("token_budget", token_budget, 0, 2**31 - 1, " (0: all)"),
         verify_weights=int(flag("verify", verify)),

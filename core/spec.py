@@ -104,6 +104,8 @@ def _verify_values(graph: ir.Graph, after: str) -> None:
         for value in node.outputs:
             if value.name != "":  # an unused optional output
                 make(value, f"an output of {operator(node)}")
+    if not graph.outputs:
+        raise SpecError(f"after {after}: the graph has no output")
     for value in graph.outputs:
         if id(value) not in made:
             raise SpecError(f"after {after}: nothing makes the graph output {value.name}")

@@ -63,6 +63,12 @@ def test_prompts_of_run(folder, prompt, part):
     assert code == 2 and said.startswith(part)
 
 
+def test_more_cache_than_memory(folder):
+    """cache_bytes beyond the machine's memory is told, instead of a book of pages that fills it."""
+    said, code = told(run.run, "run", engine=str(folder), prompt="x", cache_bytes=2**62)
+    assert code == 4 and said.startswith(f"cache_bytes is {2**62}; this machine has ")
+
+
 @pytest.mark.parametrize("prompt", [[1.5], ["a"], [None], 5, None, [[1]]])
 def test_what_is_no_prompt(folder, prompt):
     """Neither a text nor token ids: told with what was given."""

@@ -122,6 +122,18 @@ def test_required_pass_that_changes_nothing():
         passes.run(common.RemoveUnusedNodesPass(), model(), "quant.test")
 
 
+def test_a_graph_without_outputs_is_illegal():
+    """A pass that takes the outputs away is named, not the next one, which finds nothing left."""
+
+    class NoOutputs(ir.passes.InPlacePass):
+        def call(self, model):
+            model.graph.outputs.clear()
+            return ir.passes.PassResult(model, modified=True)
+
+    with pytest.raises(spec.SpecError, match=r"after quant\.test: NoOutputs: the graph has no output"):
+        passes.run(NoOutputs(), model(), "quant.test")
+
+
 def test_unknown_op_is_named():
     """A rewrite to an op that nobody knows names the pass, the node and the op."""
     with pytest.raises(spec.SpecError, match=r"after quant\.test: test\.rename: .* custom::Nothing"):
