@@ -16,15 +16,18 @@ from core import weights
 from core.command import PlanError
 from core.spec import label, operator
 
+from .head_rules import ATTENTION, attention, rotate
 from .product_weights import cut_columns, cut_rows
+from .refusal import unknown
+from .scale_rules import largest, quantize
 from .shares import Part, even
-from .vocabulary import gather, unknown
+from .vocabulary import gather
+from .wide_norm import wide_norm
 
 if TYPE_CHECKING:
     from .tensor_pass import Work
 
 Rule = Callable[["Work", ir.Node], str | None]
-ATTENTION = ("Attention", "PagedAttention")
 
 
 def product(work: Work, node: ir.Node) -> str | None:
@@ -81,17 +84,14 @@ def elementwise(work: Work, node: ir.Node) -> str | None:
 
 
 def norm(work: Work, node: ir.Node) -> str | None:
-    """A norm of each head stays one; a norm over all of a row needs all of it."""
+    """A norm of each head stays one; one over all heads needs all ranks."""
     part = work.parts.get(node.inputs[0])
     if part is None:
         return None
     found = node.attributes.get("axis")
     axis = -1 if found is None else found.as_int()
     if part.axis >= axis % len(node.inputs[0].shape):
-        raise PlanError(
-            f"{label(node)} normalises over all of {node.inputs[0].name}, of which every rank has "
-            "a part: norms of q and k must be over one head each; use parallel=none"
-        )
+        return wide_norm(work, node, part)
     work.put(node.outputs[0], part)
     return None
 
@@ -121,72 +121,6 @@ def reshape(work: Work, node: ir.Node) -> str | None:
     return None
 
 
-def rotate(work: Work, node: ir.Node) -> str | None:
-    part = work.parts.get(node.inputs[0])
-    if part is None:
-        return None
-    _scale_attribute(node, "heads", part)
-    work.put(node.outputs[0], part)
-    return f"of {node.attributes['heads'].as_int()} heads"
-
-
-def attention(work: Work, node: ir.Node) -> str | None:
-    """Query heads of the rank, and the key/value heads that they read; caches hold those only."""
-    q, k, v = node.inputs[:3]
-    if not all(value in work.parts for value in (q, k, v)):
-        raise PlanError(
-            f"{label(node)} ({operator(node)}): {', '.join(x.name for x in (q, k, v))} are not "
-            "shared out: their products have other names than layers.N.attention.q_TF and so on"
-        )
-    heads, groups = work.parts[q], work.parts[k]
-    for place, axis in ((len(node.inputs) - 2, 0), (len(node.inputs) - 1, 0)):
-        if node.inputs[place].is_initializer():
-            work.cuts.part(node, place, axis, heads.share)
-    _scale_attribute(node, "heads", heads)
-    _scale_attribute(node, "groups", groups)
-    if node.op_type == "PagedAttention":
-        for value in (*node.inputs[3:5], *node.outputs[1:3]):
-            work.put(value, Part(1, groups.share))
-    work.put(node.outputs[0], heads)
-    count = groups.share.last - groups.share.first
-    first, last = heads.share.first, heads.share.last
-    return f"heads {first} to {last - 1} of {heads.share.units}, with {count} key/value heads"
-
-
-def largest(work: Work, node: ir.Node) -> str | None:
-    """The largest of a row of which every rank has a part: the largest of what they find."""
-    part = work.parts.get(node.inputs[0])
-    if part is None:
-        return None
-    axes = node.inputs[1] if len(node.inputs) > 1 else None
-    rank = len(node.inputs[0].shape)
-    if (
-        axes is None
-        or not axes.is_initializer()
-        or part.axis not in (axis % rank for axis in axes.const_value.numpy().tolist())
-    ):
-        raise unknown(node, node.inputs[0])
-    work.meet(node.outputs[0], "max")
-    return "the largest of all ranks, by ingot::AllReduce"
-
-
-def quantize(work: Work, node: ir.Node) -> str | None:
-    """QuantizeLinear, DequantizeLinear of activations; one scale a token belongs to all ranks."""
-    part = work.parts.get(node.inputs[0])
-    if part is None:
-        return None
-    found = node.attributes.get("axis")
-    axis = (1 if found is None else found.as_int()) % len(node.inputs[0].shape)
-    for place, value in enumerate(node.inputs[1:], 1):
-        if value is None or not len(value.shape) or axis != part.axis:
-            continue
-        if not value.is_initializer() or len(value.shape) > 1:
-            raise unknown(node, value)
-        work.cuts.part(node, place, 0, part.share)
-    work.put(node.outputs[0], part)
-    return None
-
-
 def experts(work: Work, node: ir.Node) -> str | None:
     """Every rank has a part of each expert's width; the bias of `down` is one rank's alone."""
     gate_EFD, down_ED = node.inputs[3], node.inputs[8]
@@ -200,11 +134,6 @@ def experts(work: Work, node: ir.Node) -> str | None:
     work.meet(node.outputs[0], "sum")
     start, stop = share.cut(gate_EFD.shape[1], gate_EFD.name)
     return f"{start} to {stop - 1} of each expert's width; partial sums meet in ingot::AllReduce"
-
-
-def _scale_attribute(node: ir.Node, name: str, part: Part) -> None:
-    own = part.share.size(node.attributes[name].as_int(), label(node))
-    node.attributes[name] = ir.AttrInt64(name, own)
 
 
 ELEMENTWISE = (

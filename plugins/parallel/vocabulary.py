@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from core.command import PlanError
-from core.spec import label, operator
-
+from .refusal import unknown
 from .shares import even
 
 if TYPE_CHECKING:
@@ -72,10 +70,3 @@ def _own_rows(work: Work, node: ir.Node, own_T1: ir.Value) -> ir.Value:
             use.node.replace_input_with(use.idx, y_TD)
     work.graph.insert_after(node, chosen)
     return y_TD
-
-
-def unknown(node: ir.Node, value: ir.Value) -> PlanError:
-    return PlanError(
-        f"{label(node)} ({operator(node)}) does with {value.name}, of which every rank has a part, "
-        "what parallel=tensor does not know; use parallel=none"
-    )
