@@ -20,7 +20,7 @@ import sys
 
 import core
 
-COMMANDS = ("build", "plan", "run", "show", "eval")
+COMMANDS = ("build", "plan", "run", "show", "eval", "bench")
 
 
 class UserError(Exception):
@@ -85,6 +85,19 @@ def require(cfg, key: str, what: str) -> None:
     """Raises a ConfigError where `key`, which is `what`, was not given."""
     if cfg[key] is None or cfg[key] == "":
         raise ConfigError(f"{key} is not given; add {key}=…, {what}")
+
+
+def write(key: str, path: str, text: str) -> None:
+    """`text` is in the file that `key=path` names.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        with open(os.path.expanduser(path), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"{key}={path} cannot be written: {error.strerror}") from error
 
 
 def sentence(error: Exception) -> tuple[str, int]:

@@ -15,6 +15,7 @@ PATHS = {
     "plan": ("checkpoint", "out", "json"),
     "run": ("engine", "prompts"),
     "show": ("engine",),
+    "bench": ("engine", "json", "plot", "compare"),
     "eval": ("engine", "text"),
 }
 

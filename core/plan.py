@@ -8,7 +8,6 @@ but the file that json=… names.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -231,13 +230,6 @@ def check_fits(plan: dict) -> None:
             )
 
 
-def _write(path: str, plan: dict) -> None:
-    try:
-        Path(os.path.expanduser(path)).write_text(json.dumps(plan, indent=1, default=str) + "\n")
-    except OSError as error:
-        raise ConfigError(f"json={path} cannot be written: {error.strerror}") from error
-
-
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="plan")
 def task(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
@@ -251,7 +243,7 @@ def task(cfg) -> None:
     resolved = resolution.resolve(cfg, sources("plan", HydraConfig.get().overrides.task))
     plan = planned(*resolved, memory, cache)
     if cfg.json is not None:
-        _write(cfg.json, plan)
+        command.write("json", cfg.json, json.dumps(plan, indent=1, default=str) + "\n")
     print(text(plan))
     print(f"\nplanned in {time.perf_counter() - started:.2f} s; no weight was read")
     check_fits(plan)

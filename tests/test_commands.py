@@ -28,7 +28,7 @@ def run(command, *given, cwd, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["build", "plan", "run", "show", "eval"])
+@pytest.mark.parametrize("command", ["build", "plan", "run", "show", "eval", "bench"])
 def test_help_is_quick_and_has_examples(command, tmp_path):
     """--help takes under a second, ends with 0, shows how to call it and leaves nothing behind."""
 
@@ -94,7 +94,7 @@ def test_wrong_config_is_code_2(given, part, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["run", "show", "eval"])
+@pytest.mark.parametrize("command", ["run", "show", "eval", "bench"])
 def test_unknown_key_of_every_command(command, tmp_path):
     """`+typo=1` is refused by every command."""
     done = run(command, "engine=x", "+engin=1", cwd=tmp_path)

@@ -50,7 +50,7 @@ def test_preset_begins_with_its_command(path):
         assert f"{path.parent.name}={path.stem}" in first
 
 
-@pytest.mark.parametrize("command", ["build", "plan", "run", "show", "eval"])
+@pytest.mark.parametrize("command", ["build", "plan", "run", "show", "eval", "bench"])
 def test_every_command_composes(command):
     """Each command's own YAML composes without a choice, so that --help works."""
     module = search_path.module(command)
