@@ -19,6 +19,8 @@ SMALLEST = {F32: 1e-37, F16: 2.0**-25, BF16: 1e-37}  # half of the smallest step
 # (roundings to the output's type, float32 error as a part of the output's `size` below). The most
 # that was seen of the second is about half of it.
 TOLERANCES = {
+    "AllReduce": (0, 0),  # of one rank
+    "AllGather": (0, 0),
     "Linear": (1, 5e-7),  # size: the sum of the products' magnitudes; one order of float32 sums
     "ScaledLinear": (1, 5e-7),  # the same; two more products
     "AddRmsNorm.sum": (1, 0),  # float32 adds exactly, or rounds where f32 is the type
@@ -182,7 +184,22 @@ class AttentionCase:
         return self.world.run(kernel, threads=threads)
 
 
+def all_reduce(rng, dtype):
+    """With one rank, x itself; several meet in tests/cpp/test_thread_comm.cc."""
+    x = numbers(rng, sizes(rng, 9, 700)[: 1 + int(rng.integers(2))], dtype)
+    line = f"op n ingot::AllReduce@1 in=x out=y op=s:{rng.choice(['sum', 'max'])}"
+    return Case(line, [x], [np.zeros_like(x)], [("AllReduce", wide(x), 0)])
+
+
+def all_gather(rng, dtype):
+    x_TV = numbers(rng, sizes(rng, 9, 700), dtype)
+    line = f"op n ingot::AllGather@1 in=x out=y axis=i:{rng.integers(2)} ranks=i:1"
+    return Case(line, [x_TV], [np.zeros_like(x_TV)], [("AllGather", wide(x_TV), 0)])
+
+
 CASES = {
+    "AllReduce": all_reduce,
+    "AllGather": all_gather,
     "Linear": linear,
     "ScaledLinear": scaled_linear,
     "QuantizeToken": quantize_token,
@@ -245,7 +262,7 @@ def test_instructions_change_nothing(op, kernel, dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("op", [op for op in CASES if op != "PagedAttention"])
+@pytest.mark.parametrize("op", [op for op in CASES if op not in ("PagedAttention", "AllReduce")])
 def test_a_token_does_not_feel_its_neighbours(op, dtype):
     """By its definition, each token alone gets what it gets among others, whatever the threads."""
     case = CASES[op](np.random.default_rng(1), dtype)

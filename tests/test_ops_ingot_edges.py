@@ -242,6 +242,8 @@ REFUSALS = {
     "width": (ATTENTION, [f32(1, 24), *QKV[1:], *STEP, *PER_HEAD], GIVEN, "q is 24 wide"),
     "slopes": (ATTENTION, [*QKV, *STEP, f32(3), f32(3)], GIVEN, "3 elements for 4 heads"),
     "window": (ATTENTION, [*QKV, *STEP, *PER_HEAD], {**GIVEN, "window": -1}, "window is -1"),
+    "axis": ("ingot::AllGather", [f32(2, 4)], {"axis": 2, "ranks": 1}, "axis is 2; it must be 0"),
+    "no ranks": ("ingot::AllGather", [f32(2, 4)], {"axis": 1, "ranks": 0}, "ranks is 0; it must"),
 }  # fmt: skip
 
 
@@ -260,3 +262,12 @@ def test_a_position_beyond_the_tables_is_refused():
         inputs = [f32(2, 16), *TABLES[:2], i32(0, position)]
         with pytest.raises(ValueError, match=f"token 1 is at position {position}; .* 0 to 7"):
             call(ROTATE, inputs, [((2, 16), F32)], heads=2)
+
+
+def test_collectives_that_cannot_be():
+    """Another reduction; more ranks than there are."""
+    with pytest.raises(ValueError, match="AllReduce.*op is 'mean'; it must be sum or max"):
+        native.run_op("op n ingot::AllReduce@1 in=x out=y op=s:mean", [f32(2, 4)], [f32(2, 4)])
+    line = "op n ingot::AllGather@1 in=x out=y axis=i:1 ranks=i:2"
+    with pytest.raises(ValueError, match="AllGather.*gathers from 2 ranks, there are 1"):
+        native.run_op(line, [f32(2, 4)], [f32(2, 8)])

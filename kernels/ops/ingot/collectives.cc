@@ -44,18 +44,17 @@ struct Reduction {
   int32_t kind;
 };
 
-int infer_reduce(const IngotNode *, IngotCtx *, const IngotTensor *in, int32_t, IngotTensor *out, int32_t) {
+int infer_reduce(const IngotNode *node, IngotCtx *ctx, const IngotTensor *in, int32_t, IngotTensor *out, int32_t) {
+  const std::string_view op = ctx->host->attr_string(node, "op");
+  if (op != "sum" && op != "max") return ctx->host->error(ctx, "op is '%.40s'; it must be sum or max", op.data());
   out[0] = in[0];
   return 0;
 }
 
 int create_reduce(const IngotNode *node, IngotCtx *ctx, void **self) {
-  const std::string_view op = ctx->host->attr_string(node, "op");
-  if (op != "sum" && op != "max") {
-    return ctx->host->error(ctx, "op is '%.40s'; it must be sum or max", ctx->host->attr_string(node, "op"));
-  }
   if (check_comm(ctx)) return 1;
-  return keep(Reduction{op == "max" ? INGOT_MAX : INGOT_SUM}, node, ctx, self);
+  const bool max = std::string_view(ctx->host->attr_string(node, "op")) == "max";
+  return keep(Reduction{max ? INGOT_MAX : INGOT_SUM}, node, ctx, self);
 }
 
 int enqueue_reduce(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
@@ -137,7 +136,7 @@ int enqueue_gather(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
 constexpr IngotArg reduce_inputs[] = {{"x", "...", reducible, INGOT_ACTIVATION, 0, 0, -1}};
 constexpr IngotArg reduce_outputs[] = {{"y", "...", "X", INGOT_ACTIVATION, 0, 0, 0}};
 constexpr IngotAttr reduce_attributes[] = {{"op", "string", "sum"}};
-constexpr IngotArg gather_inputs[] = {{"x", "A B", reducible, INGOT_ACTIVATION, 0, 0, -1}};
+constexpr IngotArg gather_inputs[] = {{"x", "T V", reducible, INGOT_ACTIVATION, 0, 0, -1}};
 constexpr IngotArg gather_outputs[] = {{"y", "...", "X", INGOT_ACTIVATION, 0, 0, -1}};
 constexpr IngotAttr gather_attributes[] = {{"axis", "int", nullptr}, {"ranks", "int", nullptr}};
 
