@@ -289,13 +289,6 @@ def random_fill(seed: int, first: int, array: np.ndarray, scale: float) -> None:
     check(library().ingot_random(seed, first, array.size, scale, code, array.ctypes.data))
 
 
-def measure(kind: str, threads: int, seconds: float) -> float:
-    """What this machine does in a second; `kind` "read": bytes read by `threads` threads."""
-    result = c_double()
-    check(library().ingot_measure(kind.encode(), threads, seconds, ctypes.byref(result)))
-    return result.value
-
-
 _ABSENT = ("f32", (), None)
 
 
