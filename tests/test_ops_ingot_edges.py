@@ -266,8 +266,8 @@ def test_a_position_beyond_the_tables_is_refused():
 
 def test_collectives_that_cannot_be():
     """Another reduction; more ranks than there are."""
-    with pytest.raises(ValueError, match="AllReduce.*op is 'mean'; it must be sum or max"):
+    with pytest.raises(ValueError, match=r"AllReduce.*op is 'mean'; it must be sum or max"):
         native.run_op("op n ingot::AllReduce@1 in=x out=y op=s:mean", [f32(2, 4)], [f32(2, 4)])
     line = "op n ingot::AllGather@1 in=x out=y axis=i:1 ranks=i:2"
-    with pytest.raises(ValueError, match="AllGather.*gathers from 2 ranks, there are 1"):
+    with pytest.raises(ValueError, match="it gathers from 2 ranks, there are 1"):
         native.run_op(line, [f32(2, 4)], [f32(2, 8)])
