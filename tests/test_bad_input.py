@@ -44,7 +44,10 @@ def told(task, name, **given):
         ("ignore_eos", None), ("cache_bytes", 1), ("cache_bytes", -1), ("cache_bytes", "x"),
         ("cache_bytes", 1.5), ("cache_bytes", 2**64 + 1), ("threads", -1), ("threads", 100_000),
         ("threads", "x"), ("threads", None), ("threads", 2**32 + 1), ("kernels", "nonsense"),
-        ("kernels", None), ("kernels", 3),
+        ("kernels", None), ("kernels", 3), ("min_p", 2), ("min_p", None), ("repetition_penalty", 0),
+        ("presence_penalty", 3), ("frequency_penalty", "x"), ("no_repeat_ngram_size", -1),
+        ("logit_bias", {-1: 2}), ("logit_bias", "x"), ("bad_words", ""), ("bad_words", [[]]),
+        ("bad_words", 5), ("min_tokens", 65), ("prompt_logprobs", 65),
     ],
 )  # fmt: skip
 def test_values_of_run(folder, key, value):

@@ -93,7 +93,7 @@ typedef struct {
   float min_p;             /* 0 … 1; tokens less than min_p times as probable as the best are not drawn */
   int32_t n_prompt_top;    /* for prompt_top_…, at most 64 */
   float *prompt_logprobs;  /* NULL, or n_ids - 1 that receive the log-probability of each prompt token after the first;
-                              like logits, complete and valid until the last event */
+                              must stay valid until the last event */
   int32_t *prompt_top_ids; /* NULL, or (n_ids - 1) × n_prompt_top: the best tokens at each place, best first */
   float *prompt_top_logprobs; /* NULL, or theirs */
 } IngotRequest;
