@@ -112,7 +112,7 @@ struct IngotCtx {
   int32_t device;       /* IngotDevice */
   int32_t sm, sm_count; /* CUDA: 90 for sm_90; streaming multiprocessors. CPU: 0, threads of the pool */
   int32_t rank, ranks;
-  void *stream, *copy_stream, *blas, *comm;
+  void *stream, *copy_stream, *blas, *comm; /* comm: an IngotComm of ingot_comm.h; NULL where there is one rank */
   void *workspace;
   size_t workspace_bytes;
   const IngotHost *host;

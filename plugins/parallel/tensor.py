@@ -43,6 +43,8 @@ class Tensor:
 
 def _conflicts(plan, ranks: int) -> Iterator[str]:
     """What config.json already shows not to divide. The pass itself judges the graph's sizes."""
+    from plugins.quant.name_patterns import NamePatterns
+
     sizes = _sizes(plan)
     if wrong := unfit(sizes, ranks):
         yield (
@@ -51,12 +53,17 @@ def _conflicts(plan, ranks: int) -> Iterator[str]:
         )
         return
     quant = plan.config.get("quant") or {}
-    group = next((quant[key] for key in GROUP_KEYS if isinstance(quant.get(key), int)), 0)
-    for what, width in (("ffn", sizes.get("ffn")), ("heads", _width_of_heads(plan, sizes))):
-        if group > 1 and width and width % (ranks * group):
+    group = next((quant[key] for key in GROUP_KEYS if type(quant.get(key)) is int), 0)
+    skip = NamePatterns("quant.skip", tuple(quant.get("skip") or ()))
+    shared = {
+        "layers.0.attention.out_DF": _width_of_heads(plan, sizes),
+        "layers.0.ffn.down_DF": sizes.get("ffn", 0),
+    }
+    for name, width in shared.items():
+        if group > 1 and width % (ranks * group) and not skip.chosen_by(name):
             yield (
                 f"quant={quant.get('name')} has one scale for {group} weights, but the {width} "
-                f"columns of {what} give {width / ranks:g} to each of {ranks} ranks, so groups "
+                f"columns of {name} give {width / ranks:g} to each of {ranks} ranks, so groups "
                 "would straddle ranks; use a group that divides that, or fewer ranks"
             )
 
