@@ -51,6 +51,14 @@ class MachineError(UserError):
     code = 4
 
 
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP came. No SystemExit: a plugin that is being imported could raise that."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.code = 128 + number
+
+
 def run(task, check=None) -> None:
     """Composes the config that the arguments describe, runs `task` on it, and exits on an error.
 
@@ -73,6 +81,8 @@ def run(task, check=None) -> None:
     except KeyboardInterrupt:
         _traceback(full)
         _end("interrupted", 130)
+    except Terminated as end:
+        sys.exit(end.code)
     except BrokenPipeError:  # the reader of our output, `head` for example, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -179,7 +189,7 @@ def _intruder(found: str) -> str:
 
 
 def _terminated(number, frame):
-    raise SystemExit(128 + number)
+    raise Terminated(number)
 
 
 def _open_streams() -> None:

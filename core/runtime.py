@@ -137,6 +137,11 @@ class Engine:
         if self._tokenizer is None:
             path = self.directory / "tokenizer.json"
             if not path.exists():
+                if not self.directory.exists():
+                    raise PlanError(
+                        f"{self.directory} was moved or removed after it was opened, before its "
+                        "tokenizer was read; open the engine again"
+                    )
                 raise PlanError(
                     f"{self.directory} has no tokenizer.json, so it takes no text: "
                     "give token ids, or build from a checkpoint with a tokenizer"

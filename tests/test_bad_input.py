@@ -1,9 +1,5 @@
 """Values that no command and no caller should give: a sentence that names them, and code 2."""
 
-import errno
-import json
-import os
-import signal
 import subprocess
 import sys
 
@@ -11,10 +7,9 @@ import pytest
 from conftest import ROOT
 from omegaconf import OmegaConf
 
-import core
-from core import Engine, Sampling, engine_folder, eval, manifest, options, resolution, run, show
+from core import Engine, eval, options, resolution, run, show
 from core.checkpoint import open_checkpoint
-from core.command import ArgumentError, ConfigError, MachineError, PlanError, sentence
+from core.command import ArgumentError, PlanError, sentence
 
 
 @pytest.fixture(scope="module")
@@ -86,73 +81,6 @@ def test_ids_that_are_no_tokens_are_not_decoded(folder, ids):
         engine.decode(ids)
 
 
-def test_a_path_is_taken_whole(folder):
-    """A NUL does not cut a path short: the folder before it is not opened."""
-    with pytest.raises(ArgumentError, match="without NUL"):
-        Engine(f"{folder}\0else")
-
-
-def test_a_path_that_is_no_unicode(tmp_path, folder):
-    """Folders may have names that are not UTF-8."""
-    (tmp_path / os.fsdecode(b"\xff")).symlink_to(folder)
-    with Engine(tmp_path / os.fsdecode(b"\xff")) as engine:
-        assert engine.generate([[1]], Sampling(max_tokens=1))[0].token_ids
-
-
-def test_an_engine_stays_where_it_was(folder, monkeypatch, tmp_path):
-    """A relative path names the same folder after the process has changed its directory."""
-    monkeypatch.chdir(folder.parent)
-    with Engine(folder.name) as engine:
-        monkeypatch.chdir(tmp_path)
-        assert engine.encode("import os")
-
-
-@pytest.mark.parametrize("moment", [0.1, 0.2, 0.3])
-def test_interrupted_start(moment, tmp_path):
-    """Ctrl-C while the command is still being imported is no traceback either."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "core.build", "model=llama2", "checkpoint=x"],
-        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        process.wait(moment)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=60)[1]
-    if process.returncode != 130:  # before Python had come to our code, or after the end
-        assert process.returncode in (-signal.SIGINT, 3)
-        return
-    assert told == "interrupted\n"
-
-
-def test_an_ignored_interrupt_stays_ignored():
-    """What a shell started in the background ignores Ctrl-C, as other programs do."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        core.end_on_interrupt()
-        core.raise_on_interrupt()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_closed_output(tmp_path):
-    """A command whose standard output is closed still says what is wrong, with its code."""
-    line = f"{sys.executable} -m core.show engine=nowhere >&-"
-    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 3 and done.stderr.startswith("engine=nowhere")
-
-
-def test_a_traceback_is_added_not_put_in_place(tmp_path):
-    """HYDRA_FULL_ERROR=1 shows where, then the sentence, and keeps the exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "core.show", "engine=nowhere"], cwd=tmp_path, capture_output=True,
-        text=True, env={**os.environ, "HYDRA_FULL_ERROR": "1"},
-    )  # fmt: skip
-    assert done.returncode == 3 and done.stderr.startswith("Traceback")
-    assert done.stderr.splitlines()[-1].startswith("engine=nowhere: engine.json cannot be read")
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [("window", "abc"), ("window", None), ("window", 1), ("window", True), ("threads", "x"),
@@ -219,93 +147,6 @@ def test_what_hydra_says_otherwise(given, part, tmp_path):
     )
     assert done.returncode == 2 and part in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_numbers_that_json_lacks(tmp_path):
-    """A manifest with an infinity in it can be read again, by every reader of JSON."""
-    content = manifest.sealed({"a": [float("inf")], "b": {"c": float("nan")}})
-    read = json.loads(content, parse_constant=lambda word: pytest.fail(word))
-    assert (read["a"], read["b"]) == (["inf"], {"c": "nan"})
-
-
-def engine_at(place, **more):
-    """The smallest folder that counts as an engine."""
-    place.mkdir()
-    (place / "weights").write_text("w")
-    (place / "engine.json").write_bytes(
-        manifest.sealed({"files": {"weights": {"bytes": 1}}, **more})
-    )
-
-
-def refusal(out, error=ConfigError):
-    with pytest.raises(error) as refused, engine_folder.appearing(out):
-        pass
-    return str(refused.value)
-
-
-def test_nothing_of_others_is_replaced(tmp_path):
-    """A folder stays that holds other files too, or another program's engine.json."""
-    engine_at(tmp_path / "e")
-    (tmp_path / "e" / "thesis.txt").write_text("x")
-    assert "what is no part of the engine there (thesis.txt)" in refusal(tmp_path / "e")
-    (tmp_path / "game").mkdir()
-    (tmp_path / "game" / "engine.json").write_text("{}")
-    assert "it has no engine.json of Ingot" in refusal(tmp_path / "game")
-    assert (tmp_path / "e" / "thesis.txt").exists() and (tmp_path / "game").exists()
-
-
-def test_a_damaged_engine_can_be_built_again(tmp_path):
-    """An engine whose manifest was cut, and one with dumped graphs, are replaced."""
-    for name, cut in (("a", 30), ("b", None)):
-        engine_at(tmp_path / name)
-        content = (tmp_path / name / "engine.json").read_bytes()
-        (tmp_path / name / "engine.json").write_bytes(content[:cut])
-        (tmp_path / name / "dump").mkdir()
-        (tmp_path / name / "dump" / "graph.txt").write_text("x")
-        with engine_folder.appearing(tmp_path / name) as hidden:
-            (hidden / "new").write_text("x")
-        assert [path.name for path in (tmp_path / name).iterdir()] == ["new"]
-
-
-def test_places_where_no_folder_can_be(tmp_path):
-    """`out` below a file is the config's mistake; a name that the disk refuses, the machine's."""
-    (tmp_path / "file").write_text("x")
-    for out in ("file/e", "file/a/b"):
-        assert f"out={tmp_path / out}: {tmp_path}/file" in refusal(tmp_path / out)
-    assert "the folder cannot be made (File name too long)" in refusal(
-        tmp_path / ("x" * 300), MachineError
-    )
-
-
-def test_a_full_disk(tmp_path):
-    """Whoever runs out of space is told where, and nothing is left."""
-    with (
-        pytest.raises(MachineError, match=r"out=.*no space is left on its disk .*nothing was kept"),
-        engine_folder.appearing(tmp_path / "e"),
-    ):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert not list(tmp_path.iterdir())
-
-
-FACTS = {"format": "ingot-engine", "format_version": 1}
-
-
-@pytest.mark.parametrize(
-    ("facts", "part"),
-    [
-        ({}, "does not say which files there are"),
-        ({"files": []}, "does not say which files there are"),
-        ({"files": {"a": {}}}, "does not say which files there are"),
-        ({"files": {}}, "is sealed, but does not say what this version shows (KeyError: 'model')"),
-        ({"files": {}, "model": 3}, "does not say what this version shows"),
-    ],
-)
-def test_a_sealed_manifest_of_something_else(tmp_path, facts, part):
-    """What a manifest lacks is told by show, whoever sealed it."""
-    (tmp_path / "engine.json").write_bytes(manifest.sealed(FACTS | facts))
-    with pytest.raises(PlanError) as error:
-        show.show(tmp_path)
-    assert part in str(error.value)
 
 
 @pytest.mark.parametrize("value", ["maybe", None, 1])
