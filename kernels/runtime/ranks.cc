@@ -4,6 +4,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "ingot.h"
@@ -47,7 +48,14 @@ Ranks::Ranks(const IngotEngineApi *api, std::vector<RankOptions> options)
     }
   }
   check_alike();
-  for (size_t rank = 1; rank < ranks_.size(); ++rank) followers_.emplace_back([this, rank] { follow(rank); });
+  try {
+    for (size_t rank = 1; rank < ranks_.size(); ++rank) followers_.emplace_back([this, rank] { follow(rank); });
+  } catch (const std::system_error &error) {
+    gate_.break_up();
+    for (std::thread &follower : followers_) follower.join();
+    fail(INGOT_MACHINE, "a thread for each of %zu ranks cannot be had: %s; build the engine for fewer ranks",
+         ranks_.size(), error.what());
+  }
 }
 
 Ranks::~Ranks() {
