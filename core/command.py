@@ -7,7 +7,7 @@
         command.run(task)
 
 Exit codes: 2 the config, 3 the checkpoint, the plan or the engine folder, 4 the machine, 5 building
-or running, 130 Ctrl-C. HYDRA_FULL_ERROR=1 adds the traceback.
+or running, or a missed gate, 130 Ctrl-C. HYDRA_FULL_ERROR=1 adds the traceback.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ PATHS = {
     "run": ("engine", "prompts"),
     "show": ("engine",),
     "bench": ("engine", "json", "plot", "compare"),
-    "eval": ("engine", "text"),
+    "eval": ("engine", "text", "against", "json"),
 }
 
 
