@@ -5,7 +5,7 @@ from math import erf
 
 import numpy as np
 import pytest
-from cpu_kernels import BF16, F8, F16, F32, I8, ROUNDING, numbers
+from cpu_kernels import BF16, F8, F16, F32, I4, I8, ROUNDING, U4, numbers
 from test_cpu_attention import OPTIONS, STEPS, step
 
 from core import native
@@ -23,6 +23,7 @@ TOLERANCES = {
     "AllGather": (0, 0),
     "Linear": (1, 5e-7),  # size: the sum of the products' magnitudes; one order of float32 sums
     "ScaledLinear": (1, 5e-7),  # the same; two more products
+    "GroupedLinear": (1, 5e-7),  # the same; a zero point counts as codes do
     "AddRmsNorm.sum": (1, 0),  # float32 adds exactly, or rounds where f32 is the type
     "AddRmsNorm.y": (2.01, 2e-7),  # quotient and product are rounded; size: y; a sum in 16 parts
     "Gate": (1, 4e-7),  # size: |x up|; an exponential within 3 units, a quotient, a product
@@ -84,6 +85,23 @@ def scaled_linear(rng, dtype):
     line = f"op n ingot::ScaledLinear@1 in={names} out=y dtype=d:{WORDS[dtype]}"
     inputs = [x_TD, x_scale_T, weight_FD, scale, bias_F]
     return Case(line, inputs, [np.zeros((T, F), dtype)], [("ScaledLinear", exact, size)])
+
+
+def grouped_linear(rng, dtype):
+    [T, N, F], group = sizes(rng, 9, 6, 40), 2 * int(rng.integers(1, 70))
+    codes, D = [I4, U4, I8][int(rng.integers(3))], N * group
+    x_TD, codes_FD = numbers(rng, (T, D), dtype), numbers(rng, (F, D), codes)
+    scale_FN = rng.uniform(1e-3, 1e-2, (F, N)).astype(FLOATS[F % 3])
+    zero_FN = numbers(rng, (F, N), codes).astype(I8) if F % 2 else None
+    bias_F = numbers(rng, (F,), dtype) if F % 3 else None
+    zero = 0 if zero_FN is None else np.repeat(wide(zero_FN), group, 1)
+    scale = np.repeat(wide(scale_FN), group, 1)
+    exact, _ = product(x_TD, (wide(codes_FD) - zero) * scale, bias_F)
+    _, size = product(x_TD, (np.abs(wide(codes_FD)) + np.abs(zero)) * scale, bias_F)
+    names = f"x,c,s,{'-' if zero_FN is None else 'z'},{'-' if bias_F is None else 'b'}"
+    line = f"op n ingot::GroupedLinear@1 in={names} out=y"
+    inputs = [x_TD, codes_FD, scale_FN, zero_FN, bias_F]
+    return Case(line, inputs, [np.zeros((T, F), dtype)], [("GroupedLinear", exact, size)])
 
 
 def quantize_token(rng, dtype):
@@ -202,6 +220,7 @@ CASES = {
     "AllGather": all_gather,
     "Linear": linear,
     "ScaledLinear": scaled_linear,
+    "GroupedLinear": grouped_linear,
     "QuantizeToken": quantize_token,
     "AddRmsNorm": add_rms_norm,
     "RmsNormQuantize": rms_norm_quantize,

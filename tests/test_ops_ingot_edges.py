@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cpu_kernels import BF16, F8, F16, F32, I8, numbers
+from cpu_kernels import BF16, F8, F16, F32, I4, I8, numbers
 
 from core import native
 
@@ -230,6 +230,18 @@ REFUSALS = {
     "no dtype": (
         "ingot::ScaledLinear", [f32(2, 4), None, np.zeros((3, 4), I8), f32()], {},
         "needs the attribute dtype",
+    ),
+    "unequal groups": (
+        "ingot::GroupedLinear", [f32(2, 6), np.zeros((3, 6), I8), f32(3, 4)], {},
+        "4 scales of a row do not share its 6 codes equally",
+    ),
+    "half a byte": (
+        "ingot::GroupedLinear", [f32(2, 5), np.zeros((3, 5), I4), f32(3, 1)], {},
+        "a row of 5 codes of 4 bits does not end with a byte",
+    ),
+    "zero points": (
+        "ingot::GroupedLinear", [f32(2, 6), np.zeros((3, 6), I8), f32(3, 2), np.zeros((3, 3), I8)],
+        {}, r"zero is \[3,3\].*N is 2",
     ),
     "activation": ("ingot::Gate", [f32(1, 4)], {"activation": "swish"}, "'swish'; it may be silu"),
     "halves": ("ingot::Gate", [f32(1, 5)], {"activation": "silu"}, "5 wide; it has two halves"),

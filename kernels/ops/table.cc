@@ -47,8 +47,9 @@ const char *fault(const IngotOp &row) {
 }  // namespace
 
 OpTable::OpTable() {
-  for (const std::span<const IngotOp> family : {linear_rows(), quantize_rows(), norm_rows(), gate_rows(), rotate_rows(),
-                                                paged_attention_rows(), collective_rows(), standard_rows()}) {
+  for (const std::span<const IngotOp> family :
+       {linear_rows(), grouped_linear_rows(), quantize_rows(), norm_rows(), gate_rows(), rotate_rows(),
+        paged_attention_rows(), collective_rows(), standard_rows()}) {
     for (const IngotOp &row : family) add(&row, "the built-in rows");
   }
 }

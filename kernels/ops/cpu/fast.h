@@ -8,6 +8,7 @@ namespace ingot {
 
 std::span<const IngotKernel> linear_kernels();
 std::span<const IngotKernel> scaled_linear_kernels();
+std::span<const IngotKernel> grouped_linear_kernels();
 std::span<const IngotKernel> paged_attention_kernels();
 
 }  // namespace ingot

@@ -1,0 +1,376 @@
+// GroupedProduct in products of bf16 pairs (vdpbf16ps). Codes become bf16 exactly. 64 bytes of codes are a block; its
+// sum starts at minus zero point times sum of x, and is added, times its scales, to the output's sum. Lanes and groups
+// run alike: the elements of a lane of a block belong to one group.
+#include "ops/cpu/avx512_lanes.h"
+#include "ops/cpu/bf16_codes.h"
+#include "ops/cpu/grouped_codes.h"
+#include "ops/cpu/product_rows.h"
+
+namespace ingot {
+namespace {
+
+using Lanes = Avx512Lanes;
+
+// 128 codes of 4 bits: vector j holds half j of each 16-bit word, elements j, 4 + j, 8 + j, …
+template <int32_t dtype>
+struct HalfBytes {
+  static constexpr int vectors = 4;
+  static constexpr int64_t elements = 128, lane_elements = 8;
+  static constexpr int64_t element(int vector, int64_t place) { return 4 * place + vector; }
+
+  struct alignas(64) Values {
+    uint16_t of[32];  // bf16; indices are five bits long, of which the highest is the next half's
+  };
+  static constexpr Values make_values() {
+    Values values{};
+    for (int i = 0; i < 32; ++i) {
+      const int code = i & 15, value = dtype == INGOT_I4 && code > 7 ? code - 16 : code,
+                size = value < 0 ? -value : value;
+      int top = 0;
+      while (size >> (top + 1)) ++top;
+      const int bits = size ? (127 + top) << 7 | ((size << (7 - top)) & 127) : 0;
+      values.of[i] = static_cast<uint16_t>(bits | (value < 0 ? 0x8000 : 0));
+    }
+    return values;
+  }
+  static constexpr Values values = make_values();
+
+  static void decode(__m512i codes, __m512i *bf16) {
+    const __m512i table = _mm512_load_si512(values.of);
+    bf16[0] = _mm512_permutexvar_epi16(codes, table);
+    bf16[1] = _mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 4), table);
+    bf16[2] = _mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 8), table);
+    bf16[3] = _mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 12), table);
+  }
+};
+
+// 64 codes of 8 bits: a vector holds one half of each quarter.
+struct Bytes {
+  static constexpr int vectors = 2;
+  static constexpr int64_t elements = 64, lane_elements = 16;
+  static constexpr int64_t element(int vector, int64_t place) { return place / 8 * 16 + vector * 8 + place % 8; }
+
+  static void decode(__m512i codes, __m512i *bf16) {
+    const Bf16Pair pair = decode_quarters<INGOT_I8>(codes);
+    bf16[0] = pair.first;
+    bf16[1] = pair.second;
+  }
+};
+
+constexpr int64_t code_block = 64;  // bytes
+constexpr int64_t most_rows = 32;   // of a call's inner loops
+constexpr int most_tokens = 3;      // 3 x 4 sums of a block and 3 x 4 of the outputs fit the registers
+
+// How a node's codes lie in blocks.
+template <class Codes>
+struct Layout {
+  explicit Layout(const GroupedProduct &p)
+      : D(p.product.D),
+        groups(p.product.D / p.group),
+        blocks((p.product.D + Codes::elements - 1) / Codes::elements),
+        row_bytes(code_bytes(p.product.weight_dtype, p.product.D)),
+        tail_bytes(row_bytes - (blocks - 1) * code_block),
+        x_block((Codes::vectors + (p.zero_FN ? 1 : 0)) * 64),
+        floats_row((groups + 15) / 16 * 16 + 16) {
+    const int64_t in_block = groups > 1 && p.group < Codes::elements ? Codes::elements / p.group : 1;
+    step = in_block;
+    run = groups == 1 ? blocks : p.group < Codes::elements ? 1 : p.group / Codes::elements;
+    // Sixteen lanes of 32 bits, in the order of the elements in steps of elements / 16.
+    for (int lane = 0; lane < 16; ++lane) group_of_lane[lane] = static_cast<int32_t>(lane * in_block / 16);
+  }
+
+  int64_t D, groups, blocks, row_bytes, tail_bytes;
+  int64_t x_block;     // bytes of a token's block: the vectors of bf16, then the lanes' sums if there are zero points
+  int64_t floats_row;  // scales of a row, with room behind to read a whole vector from the last
+  int64_t step, run;   // after so many blocks the group is so many further
+  alignas(64) int32_t group_of_lane[16];
+
+  int64_t panel_row() const { return blocks * Codes::vectors * 64; }
+};
+
+template <class Codes>
+int64_t x_bytes_of(const GroupedProduct &p) {
+  const Layout<Codes> layout(p);
+  return layout.blocks * layout.x_block;
+}
+
+// Scales of a block of rows, then zero points, then the rows as bf16.
+template <class Codes>
+int64_t scratch_bytes_of(const GroupedProduct &p) {
+  const Layout<Codes> layout(p);
+  const int64_t panel = p.product.T > most_tokens ? layout.panel_row() : 0;
+  return most_rows * (2 * layout.floats_row * 4 + panel);
+}
+
+// Where in the natural order each element of a vector comes from.
+template <class Codes>
+struct Order {
+  struct alignas(64) Places {
+    uint16_t of[32];
+  };
+  static constexpr Places places(int vector) {
+    Places places{};
+    for (int i = 0; i < 32; ++i) places.of[i] = static_cast<uint16_t>(Codes::element(vector, i));
+    return places;
+  }
+  static constexpr Places vector[4] = {places(0), places(1), places(2), places(3)};
+};
+
+template <class Codes>
+inline __m512i in_order(int v, const __m512i *natural) {
+  const __m512i places = _mm512_load_si512(Order<Codes>::vector[v].of);  // five bits, and one that chooses between two
+  const __m512i low = _mm512_permutex2var_epi16(natural[0], places, natural[1]);
+  if constexpr (Codes::vectors == 2) return low;
+  const __m512i high = _mm512_permutex2var_epi16(natural[2], places, natural[3]);
+  return _mm512_mask_mov_epi16(low, _mm512_cmpge_epu16_mask(places, _mm512_set1_epi16(64)), high);
+}
+
+// A token's x in the order of the blocks, zeros behind its end.
+template <class Codes>
+void order_token(const GroupedProduct &p, const Layout<Codes> &layout, const uint16_t *x, unsigned char *to) {
+  const __m512i ones = _mm512_set1_epi16(0x3f80);
+  for (int64_t b = 0; b < layout.blocks; ++b, to += layout.x_block) {
+    __m512i natural[4] = {};
+    for (int v = 0; v < Codes::vectors; ++v) {
+      const int64_t first = b * Codes::elements + v * 32, left = layout.D - first;
+      const __mmask32 there = left >= 32 ? ~__mmask32{0} : left > 0 ? (__mmask32{1} << left) - 1 : 0;
+      natural[v] = _mm512_maskz_loadu_epi16(there, x + first);
+    }
+    __m512 sum = _mm512_setzero_ps();
+    for (int v = 0; v < Codes::vectors; ++v) {
+      const __m512i vector = in_order<Codes>(v, natural);
+      _mm512_store_si512(to + v * 64, vector);
+      sum = _mm512_dpbf16_ps(sum, (__m512bh)vector, (__m512bh)ones);
+    }
+    if (p.zero_FN) _mm512_store_ps(to + Codes::vectors * 64, sum);
+  }
+}
+
+template <class Codes>
+void order_tokens(const GroupedProduct &p, const void *x, int64_t begin, int64_t end, unsigned char *to) {
+  const Layout<Codes> layout(p);
+  for (int64_t t = begin; t < end; ++t) {
+    order_token(p, layout, static_cast<const uint16_t *>(x) + t * layout.D, to + t * layout.blocks * layout.x_block);
+  }
+}
+
+// What a call of grouped_rows keeps of a block of rows.
+struct RowScratch {
+  float *scales, *minus_zeros;  // layout.floats_row to a row
+  unsigned char *panel;
+};
+
+template <class Codes>
+void read_scales(const GroupedProduct &p, const Layout<Codes> &layout, int64_t f, int64_t count, const RowScratch &to) {
+  const int64_t N = layout.groups;
+  const auto *scale = static_cast<const unsigned char *>(p.scale_FN);
+  for (int64_t i = 0; i < count; ++i) {
+    // Behind the end of D stand products of zeros, which only an infinite scale or NaN would turn into something else.
+    float *row = to.scales + i * layout.floats_row, *zeros = to.minus_zeros + i * layout.floats_row;
+    for (int64_t n = layout.floats_row - 32; n < layout.floats_row; ++n) row[n] = zeros[n] = 0;
+    convert_from<Lanes, INGOT_F32>(scale + (f + i) * N * element_bytes(p.scale_dtype), p.scale_dtype, row, N);
+    if (!p.zero_FN) continue;
+    read_codes<Lanes>(p.zero_FN, INGOT_I8, (f + i) * N, N, zeros);
+    for (int64_t n = 0; n < N; ++n) zeros[n] = -zeros[n];
+  }
+}
+
+// A tile's places. Each row is read as codes, or decoded from the panel.
+template <class Codes>
+struct Tile {
+  const GroupedProduct &p;
+  const Layout<Codes> &layout;
+  const unsigned char *x;  // of its first token
+  const unsigned char *codes, *panel;
+  const float *scales, *minus_zeros;
+};
+
+inline __m512 at_lanes(const float *of_groups, __m512i group_of_lane) {
+  return _mm512_permutexvar_ps(group_of_lane, _mm512_loadu_ps(of_groups));
+}
+
+// Adds a block to the sums of a tile.
+template <class Codes, int tokens, int rows, bool zeros, bool decoded, bool last>
+inline __attribute__((always_inline)) void add_block(const Tile<Codes> &tile, int64_t b, int64_t group,
+                                                     __m512i group_of_lane, __m512 (&sums)[tokens][rows]) {
+  const Layout<Codes> &layout = tile.layout;
+  constexpr int vectors = Codes::vectors;
+  const int64_t x_token = layout.blocks * layout.x_block;
+  const unsigned char *x = tile.x + b * layout.x_block;
+  __m512 block[tokens][rows], scale[rows];
+  for (int n = 0; n < rows; ++n) {
+    scale[n] = at_lanes(tile.scales + n * layout.floats_row + group, group_of_lane);
+    __m512 minus_zero;
+    if constexpr (zeros) minus_zero = at_lanes(tile.minus_zeros + n * layout.floats_row + group, group_of_lane);
+    for (int m = 0; m < tokens; ++m) {
+      block[m][n] =
+          zeros ? _mm512_mul_ps(minus_zero, _mm512_load_ps(x + m * x_token + vectors * 64)) : _mm512_setzero_ps();
+    }
+  }
+  if constexpr (decoded) {
+    for (int v = 0; v < vectors; ++v) {
+      __m512i x_vector[tokens];
+      for (int m = 0; m < tokens; ++m) x_vector[m] = _mm512_load_si512(x + m * x_token + v * 64);
+      for (int n = 0; n < rows; ++n) {
+        const __m512i row = _mm512_load_si512(tile.panel + n * layout.panel_row() + (b * vectors + v) * 64);
+        for (int m = 0; m < tokens; ++m) {
+          block[m][n] = _mm512_dpbf16_ps(block[m][n], (__m512bh)x_vector[m], (__m512bh)row);
+        }
+      }
+    }
+  } else {
+    for (int n = 0; n < rows; ++n) {
+      const unsigned char *codes = tile.codes + n * layout.row_bytes + b * code_block;
+      if constexpr (!last) __builtin_prefetch(codes + rows * layout.row_bytes, 0, 2);
+      const __mmask64 there = ~__mmask64{0} >> (code_block - layout.tail_bytes);
+      __m512i row[vectors];
+      Codes::decode(last ? _mm512_maskz_loadu_epi8(there, codes) : _mm512_loadu_si512(codes), row);
+      for (int v = 0; v < vectors; ++v) {
+        for (int m = 0; m < tokens; ++m) {
+          const __m512i x_vector = _mm512_load_si512(x + m * x_token + v * 64);
+          block[m][n] = _mm512_dpbf16_ps(block[m][n], (__m512bh)x_vector, (__m512bh)row[v]);
+        }
+      }
+    }
+  }
+  for (int n = 0; n < rows; ++n) {
+    for (int m = 0; m < tokens; ++m) sums[m][n] = _mm512_fmadd_ps(scale[n], block[m][n], sums[m][n]);
+  }
+}
+
+// out[m * stride + n]: the sums of a tile.
+template <class Codes, int tokens, int rows, bool zeros, bool decoded>
+void multiply_tile(const Tile<Codes> &tile, float *out, int64_t stride) {
+  const Layout<Codes> &layout = tile.layout;
+  const __m512i group_of_lane = _mm512_load_si512(layout.group_of_lane);
+  __m512 sums[tokens][rows];
+  for (int m = 0; m < tokens; ++m) {
+    for (int n = 0; n < rows; ++n) sums[m][n] = _mm512_setzero_ps();
+  }
+  int64_t group = 0, left = layout.run;
+  for (int64_t b = 0; b + 1 < layout.blocks; ++b) {
+    add_block<Codes, tokens, rows, zeros, decoded, false>(tile, b, group, group_of_lane, sums);
+    if (--left == 0) {
+      group += layout.step;
+      left = layout.run;
+    }
+  }
+  add_block<Codes, tokens, rows, zeros, decoded, true>(tile, layout.blocks - 1, group, group_of_lane, sums);
+  for (int m = 0; m < tokens; ++m) {
+    if constexpr (rows == 1) {
+      out[m * stride] = Lanes::sum(sums[m][0]);
+    } else {
+      static_assert(rows == 4);
+      Lanes::sum4(sums[m][0], sums[m][1], sums[m][2], sums[m][3], out + m * stride);
+    }
+  }
+}
+
+// All rows of a block for tokens t … t + tokens - 1.
+template <class Codes, int tokens, bool zeros, bool decoded>
+void multiply_tokens(const GroupedProduct &p, const Layout<Codes> &layout, int64_t t, int64_t f, int64_t count,
+                     const RowScratch &scratch) {
+  constexpr int64_t stride = most_rows + Lanes::width;
+  alignas(64) float out[tokens * stride];
+  const auto *x = static_cast<const unsigned char *>(p.product.x_TD) + t * layout.blocks * layout.x_block;
+  const auto *codes = static_cast<const unsigned char *>(p.product.weight_FD);
+  for (int64_t n = 0; n < count;) {
+    const Tile<Codes> tile{p,
+                           layout,
+                           x,
+                           codes + (f + n) * layout.row_bytes,
+                           scratch.panel + n * layout.panel_row(),
+                           scratch.scales + n * layout.floats_row,
+                           scratch.minus_zeros + n * layout.floats_row};
+    if (n + 4 <= count) {
+      multiply_tile<Codes, tokens, 4, zeros, decoded>(tile, out + n, stride);
+      n += 4;
+    } else {
+      multiply_tile<Codes, tokens, 1, zeros, decoded>(tile, out + n++, stride);
+    }
+  }
+  for (int m = 0; m < tokens; ++m) finish<Lanes>(p.product, t + m, {nullptr, 0, f, count}, out + m * stride);
+}
+
+template <class Codes, bool zeros, bool decoded>
+void multiply_block_of(const GroupedProduct &p, const Layout<Codes> &layout, int64_t f, int64_t count,
+                       const RowScratch &scratch) {
+  int64_t t = 0;
+  const int64_t T = p.product.T;
+  for (; t + 3 <= T; t += 3) multiply_tokens<Codes, 3, zeros, decoded>(p, layout, t, f, count, scratch);
+  if (T - t == 2) multiply_tokens<Codes, 2, zeros, decoded>(p, layout, t, f, count, scratch);
+  if (T - t == 1) multiply_tokens<Codes, 1, zeros, decoded>(p, layout, t, f, count, scratch);
+}
+
+template <class Codes>
+void decode_rows(const GroupedProduct &p, const Layout<Codes> &layout, int64_t f, int64_t count, unsigned char *panel) {
+  const __mmask64 there = ~__mmask64{0} >> (code_block - layout.tail_bytes);
+  const auto *codes = static_cast<const unsigned char *>(p.product.weight_FD) + f * layout.row_bytes;
+  for (int64_t i = 0; i < count; ++i, codes += layout.row_bytes) {
+    for (int64_t b = 0; b < layout.blocks; ++b, panel += Codes::vectors * 64) {
+      const unsigned char *at = codes + b * code_block;
+      __m512i row[Codes::vectors];
+      Codes::decode(b + 1 < layout.blocks ? _mm512_loadu_si512(at) : _mm512_maskz_loadu_epi8(there, at), row);
+      for (int v = 0; v < Codes::vectors; ++v) _mm512_store_si512(panel + v * 64, row[v]);
+    }
+  }
+}
+
+template <class Codes, bool zeros>
+void grouped_rows(const GroupedProduct &p, int64_t begin, int64_t end, void *scratch) {
+  const Layout<Codes> layout(p);
+  auto *floats = static_cast<float *>(scratch);
+  const int64_t size = most_rows * layout.floats_row;
+  const RowScratch places{floats, floats + size, reinterpret_cast<unsigned char *>(floats + 2 * size)};
+  for (int64_t f = begin; f < end; f += most_rows) {
+    const int64_t count = end - f < most_rows ? end - f : most_rows;
+    read_scales(p, layout, f, count, places);
+    if (p.product.T <= most_tokens) {
+      multiply_block_of<Codes, zeros, false>(p, layout, f, count, places);
+    } else {
+      decode_rows(p, layout, f, count, places.panel);
+      multiply_block_of<Codes, zeros, true>(p, layout, f, count, places);
+    }
+  }
+}
+
+template <class Codes>
+void rows_of(const GroupedProduct &p, int64_t begin, int64_t end, void *scratch) {
+  if (p.zero_FN) return grouped_rows<Codes, true>(p, begin, end, scratch);
+  grouped_rows<Codes, false>(p, begin, end, scratch);
+}
+
+// Calls one of three instances, by the type of the codes.
+#define INGOT_BY_CODES(function, ...)                                                \
+  (p.product.weight_dtype == INGOT_I4   ? function<HalfBytes<INGOT_I4>>(__VA_ARGS__) \
+   : p.product.weight_dtype == INGOT_U4 ? function<HalfBytes<INGOT_U4>>(__VA_ARGS__) \
+                                        : function<Bytes>(__VA_ARGS__))
+
+int64_t x_bytes(const GroupedProduct &p) { return INGOT_BY_CODES(x_bytes_of, p); }
+int64_t scratch_bytes(const GroupedProduct &p) { return INGOT_BY_CODES(scratch_bytes_of, p); }
+
+void convert(const GroupedProduct &p, const void *x, int32_t, int64_t begin, int64_t end, void *to) {
+  INGOT_BY_CODES(order_tokens, p, x, begin, end, static_cast<unsigned char *>(to));
+}
+
+void rows(const GroupedProduct &p, int64_t begin, int64_t end, void *scratch) {
+  INGOT_BY_CODES(rows_of, p, begin, end, scratch);
+}
+
+#undef INGOT_BY_CODES
+
+template <class Codes>
+bool takes(int64_t group, int64_t D) {
+  if (group == D || group % Codes::elements == 0) return true;
+  return Codes::elements % group == 0 && group % Codes::lane_elements == 0;
+}
+
+}  // namespace
+
+bool grouped_avx512_bf16_takes(int32_t code_dtype, int64_t group, int64_t D) {
+  return is_half_byte(code_dtype) ? takes<HalfBytes<INGOT_I4>>(group, D) : takes<Bytes>(group, D);
+}
+
+GroupedKernel grouped_avx512_bf16() { return {x_bytes, scratch_bytes, convert, rows}; }
+
+}  // namespace ingot
