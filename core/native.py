@@ -58,6 +58,7 @@ class Options(Sized):
         ("token_budget", c_int32),
         ("verify_weights", c_int32),
         ("kernels", c_char_p),
+        ("profile", c_int32),
     ]
 
 

@@ -35,6 +35,7 @@ def options_struct(
     token_budget: int,
     kernels: str,
     verify: bool,
+    profile: bool,
 ) -> native.Options:
     """The C struct.
 
@@ -56,4 +57,5 @@ def options_struct(
         token_budget=integer("token_budget", token_budget, 0, 2**31 - 1, " (0: all)"),
         verify_weights=int(flag("verify", verify)),
         kernels=kernels.encode(),
+        profile=int(flag("profile", profile)),
     )

@@ -52,11 +52,12 @@ Manifest open_manifest(const char *directory, const IngotOptions &options) {
 }
 
 // The ranks of an engine, among which `threads` are divided; each has one at least.
-std::vector<RankOptions> ranks_of(const Manifest &manifest, int32_t threads, const std::string &kernels) {
+std::vector<RankOptions> ranks_of(const Manifest &manifest, int32_t threads, const std::string &kernels, bool profile) {
   std::vector<RankOptions> ranks;
   for (int32_t rank = 0; rank < manifest.ranks; ++rank) {
     const int32_t own = threads / manifest.ranks + (rank < threads % manifest.ranks ? 1 : 0);
     ranks.push_back({manifest.rank_directory(rank), std::max(1, own), kernels});
+    ranks.back().profile = profile;
   }
   return ranks;
 }
@@ -75,7 +76,8 @@ struct IngotEngine {
         threads(options.threads ? options.threads
                                 : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))),
         tokens(open_tokens(manifest.rank_directory(0) + "/tokens.bin")),
-        ranks(find_engine(manifest.engine, manifest.library), ranks_of(manifest, threads, kernels)) {
+        ranks(find_engine(manifest.engine, manifest.library),
+              ranks_of(manifest, threads, kernels, options.profile != 0)) {
     const IngotEngineSpec &spec = ranks.spec();
     if (spec.vocab != manifest.vocab || spec.n_groups != static_cast<int32_t>(manifest.groups.size())) {
       fail(INGOT_FOLDER,
@@ -141,7 +143,10 @@ char *ingot_describe(IngotEngine *engine) {
 
 char *ingot_statistics(IngotEngine *engine) {
   char *json = nullptr;
-  guarded([&] { json = owned(describe(executor_of(engine).statistics())); });
+  guarded([&] {
+    const Statistics statistics = executor_of(engine).statistics();
+    json = owned(describe(statistics, engine->ranks.rank(0).times()));
+  });
   return json;
 }
 

@@ -192,8 +192,8 @@ int refit_fake(void *self, const char *name, const void *, size_t) {
 
 void close_fake(void *self) { delete &engine(self); }
 
-constexpr IngotEngineApi api = {sizeof(IngotEngineApi), INGOT_ENGINE_ABI, "fake",     open_fake, spec_of, bind_fake,
-                                prepare_fake,           enqueue_fake,     refit_fake, close_fake};
+constexpr IngotEngineApi api = {sizeof(IngotEngineApi), INGOT_ENGINE_ABI, "fake",     open_fake,  spec_of, bind_fake,
+                                prepare_fake,           enqueue_fake,     refit_fake, close_fake, nullptr};
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #include "engines/interpreter.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -31,6 +32,10 @@ std::string kernels_of(const IngotEngineOptions &options) {
   return given ? options.kernels : "auto";
 }
 
+bool profile_of(const IngotEngineOptions &options) {
+  return options.size >= offsetof(IngotEngineOptions, profile) + sizeof options.profile && options.profile;
+}
+
 bool stays_inside(const std::string &path) {
   return !path.empty() && path[0] != '/' && ("/" + path + "/").find("/../") == std::string::npos;
 }
@@ -53,7 +58,7 @@ class Interpreter {
         fail(INGOT_FOLDER, "%s: library '%.200s' does not lie in the folder", path_.c_str(), library.c_str());
       table_.add_library(std::string(options.directory) + "/" + library);
     }
-    const ProgramHost host{plan_, path_, table_, weights_, kernels_of(options), &ctx_, &state_};
+    const ProgramHost host{plan_, path_, table_, weights_, kernels_of(options), &ctx_, &state_, profile_of(options)};
     int64_t bytes = 0;
     for (const PlanFunction &function : plan_.functions) {
       bytes = std::max(bytes, programs_.emplace_back(host, function).arena_bytes());
@@ -88,6 +93,13 @@ class Interpreter {
   void prepare(const IngotStep &step) { program(step).prepare(step); }
   void enqueue(const IngotStep &step, IngotTensor *outputs) { program(step).enqueue(step, outputs); }
   void refit(const char *name, const void *data, size_t bytes) { weights_.refit(name, data, bytes); }
+
+  int32_t times(IngotOpTime *times, int32_t capacity) const {
+    std::vector<IngotOpTime> all;
+    for (const Program &program : programs_) program.add_times(all);
+    std::copy_n(all.begin(), std::min(all.size(), static_cast<size_t>(std::max(0, capacity))), times);
+    return static_cast<int32_t>(all.size());
+  }
 
  private:
   Program &program(const IngotStep &step) {
@@ -136,6 +148,8 @@ int refit_cpu(void *self, const char *name, const void *data, size_t bytes) {
   return at_boundary(engine(self).caller(), [&] { engine(self).refit(name, data, bytes); });
 }
 
+int32_t times_of(void *self, IngotOpTime *times, int32_t capacity) { return engine(self).times(times, capacity); }
+
 void close_cpu(void *self) { delete &engine(self); }
 
 constexpr IngotEngineApi api = {sizeof(IngotEngineApi),
@@ -147,7 +161,8 @@ constexpr IngotEngineApi api = {sizeof(IngotEngineApi),
                                 prepare_cpu,
                                 enqueue_cpu,
                                 refit_cpu,
-                                close_cpu};
+                                close_cpu,
+                                times_of};
 
 }  // namespace
 

@@ -168,20 +168,36 @@ void Program::prepare(const IngotStep &step) {
   }
 }
 
+template <bool timed>
+void Program::run_operations() {
+  IngotCtx *ctx = host_.ctx;
+  for (size_t i = 0; i < operations_.size(); ++i) {
+    const Operation &operation = operations_[i];
+    if (operation.idle) continue;
+    ctx->workspace = operation.workspace;
+    ctx->workspace_bytes = operation.workspace_bytes;
+    const auto begun = timed ? OpClock::Clock::now() : OpClock::Clock::time_point();
+    if (operation.kernel->enqueue(operation.self.get(), &operation.call, 0, ctx)) [[unlikely]] {
+      refuse(i, INGOT_FAILED, host_.state->error);
+    }
+    if constexpr (timed) clocks_[i].add(OpClock::Clock::now() - begun);
+  }
+}
+
+void Program::add_times(std::vector<IngotOpTime> &times) const {
+  for (size_t i = 0; i < clocks_.size(); ++i) {
+    const OpClock &clock = clocks_[i];
+    times.push_back(
+        {function_.ops[i].name.c_str(), op_kinds_[i].c_str(), clock.calls(), clock.seconds(), clock.shortest()});
+  }
+}
+
 void Program::enqueue(const IngotStep &step, IngotTensor *outputs) {
   const StepSizes sizes = sizes_of(step);
   check_fields(step, sizes);
   if (!(sizes == bound_)) rebind(sizes);
   for (const FieldUse &use : field_uses_) use.tensor->data = step.fields[use.field].data;
-  IngotCtx *ctx = host_.ctx;
-  for (const Operation &operation : operations_) {
-    if (operation.idle) continue;
-    ctx->workspace = operation.workspace;
-    ctx->workspace_bytes = operation.workspace_bytes;
-    if (operation.kernel->enqueue(operation.self.get(), &operation.call, 0, ctx)) [[unlikely]] {
-      refuse(static_cast<size_t>(&operation - operations_.data()), INGOT_FAILED, host_.state->error);
-    }
-  }
+  clocks_.empty() ? run_operations<false>() : run_operations<true>();
   const size_t count = function_.outputs.size();
   std::copy_n(tensors_.end() - static_cast<ptrdiff_t>(count), count, outputs);
 }

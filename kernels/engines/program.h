@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engines/op_clock.h"
 #include "engines/placement.h"
 #include "engines/plan.h"
 #include "engines/weights.h"
@@ -28,6 +29,7 @@ struct ProgramHost {
   std::string kernels;  // wanted: "auto", "avx512", "avx2", "portable", "naive"
   IngotCtx *ctx;        // its owner is `state`
   HostState *state;
+  bool profile = false;  // take the time of every op
 };
 
 class Program {
@@ -44,6 +46,9 @@ class Program {
 
   void prepare(const IngotStep &step);
   void enqueue(const IngotStep &step, IngotTensor *outputs);
+
+  // Time of every op, in order; none unless a profile was asked for. From any thread.
+  void add_times(std::vector<IngotOpTime> &times) const;
 
  private:
   struct Operation {
@@ -83,6 +88,8 @@ class Program {
   StepSizes sizes_of(const IngotStep &step) const;
   void check_fields(const IngotStep &step, const StepSizes &sizes) const;
   void rebind(const StepSizes &sizes);
+  template <bool timed>
+  void run_operations();
 
   ProgramHost host_;
   const PlanFunction &function_;
@@ -91,6 +98,8 @@ class Program {
   std::vector<std::unique_ptr<IngotNode>> nodes_;
   std::vector<std::vector<LinearForm>> words_;  // of each op's row
   std::vector<Operation> operations_;
+  std::vector<OpClock> clocks_;        // of each op, where a profile was asked for
+  std::vector<std::string> op_kinds_;  // "domain::Name" of these
   std::vector<PlacedOp> placed_;
   Placement placement_;
 

@@ -40,6 +40,10 @@ Program::Program(const ProgramHost &host, const PlanFunction &function)
     fit_words(i);
     choose_kernel(i);
   }
+  if (host.profile) {
+    clocks_ = std::vector<OpClock>(count);
+    for (const auto &node : nodes_) op_kinds_.push_back(std::string(node->op->domain) + "::" + node->op->name);
+  }
   placement_ = place(host.plan, function, placed_);
   for (size_t i = 0; i < count; ++i) create_kernel(i);
   for (size_t i = 0; i < function.fields.size(); ++i) {

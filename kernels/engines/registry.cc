@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <cstddef>
+
 #include "engines/fake.h"
 #include "engines/interpreter.h"
 #include "error.h"
@@ -11,6 +13,7 @@ namespace ingot {
 namespace {
 
 constexpr const char *symbol = "ingot_engine_v1";
+constexpr size_t least_size = offsetof(IngotEngineApi, close) + sizeof(IngotEngineApi::close);  // of the first version
 
 const IngotEngineApi *open_library(const std::string &name, const std::string &library) {
   void *handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -21,7 +24,7 @@ const IngotEngineApi *open_library(const std::string &name, const std::string &l
   const auto entry = reinterpret_cast<decltype(&ingot_engine_v1)>(dlsym(handle, symbol));
   if (!entry) fail(INGOT_MACHINE, "engine '%.80s': %.1000s does not export %s", name.c_str(), library.c_str(), symbol);
   const IngotEngineApi *api = entry(INGOT_ENGINE_ABI);
-  if (!api || api->abi != INGOT_ENGINE_ABI || api->size < sizeof(IngotEngineApi)) {
+  if (!api || api->abi != INGOT_ENGINE_ABI || api->size < least_size) {
     fail(INGOT_MACHINE,
          "engine '%.80s': %.1000s does not serve engine interface %d of this Ingot; install a version that does",
          name.c_str(), library.c_str(), INGOT_ENGINE_ABI);

@@ -28,4 +28,10 @@ JsonWriter &JsonWriter::raw(std::string_view name, const std::string &json) {
   return *this;
 }
 
+JsonWriter &JsonWriter::real(std::string_view name, double value) {
+  char text[32];
+  snprintf(text, sizeof text, "%.9g", value);
+  return raw(name, text);
+}
+
 }  // namespace ingot

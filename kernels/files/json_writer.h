@@ -16,6 +16,7 @@ class JsonWriter {
   JsonWriter &raw(std::string_view name, const std::string &json);
   JsonWriter &string(std::string_view name, std::string_view value) { return raw(name, json_quoted(value)); }
   JsonWriter &number(std::string_view name, int64_t value) { return raw(name, std::to_string(value)); }
+  JsonWriter &real(std::string_view name, double value);  // finite
   JsonWriter &boolean(std::string_view name, bool value) { return raw(name, value ? "true" : "false"); }
   std::string json() const { return text_ + close_; }
 

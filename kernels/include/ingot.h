@@ -47,6 +47,7 @@ typedef struct {
   int32_t token_budget;   /* tokens of one step; 0: what the engine was built for */
   int32_t verify_weights; /* 1: compare the checksum of every weight before opening */
   const char *kernels;    /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
+  int32_t profile;        /* 1: take the time of every op; ingot_statistics then lists them */
 } IngotOptions;
 
 INGOT_API int ingot_open(const char *directory, const IngotOptions *, IngotEngine **);
@@ -54,7 +55,8 @@ INGOT_API int ingot_open(const char *directory, const IngotOptions *, IngotEngin
 INGOT_API void ingot_close(IngotEngine *);
 /* Facts about an open engine as JSON: limits, cache groups, memory ledger, chosen kernels. Free with ingot_free. */
 INGOT_API char *ingot_describe(IngotEngine *);
-/* Counters as JSON: steps, tokens, free pages, running and waiting requests, preemptions. Free with ingot_free. */
+/* Counters as JSON: steps, tokens, free pages, running and waiting requests, preemptions; with `profile`, ops: name,
+ * op, calls, seconds of all calls and of the shortest. Free with ingot_free. */
 INGOT_API char *ingot_statistics(IngotEngine *);
 
 typedef struct {

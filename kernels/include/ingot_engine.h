@@ -90,7 +90,15 @@ typedef struct {
   IngotCtx *ctx;
   int32_t threads;     /* CPU: size of the pool; 0: one per core */
   const char *kernels; /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
+  int32_t profile;     /* 1: take the time of every op */
 } IngotEngineOptions;
+
+/* How long one op of the plan took, all its calls together. */
+typedef struct {
+  const char *name, *op; /* of the node; "domain::Name". They live as long as the engine */
+  int64_t calls;
+  double seconds, shortest; /* of all calls; of the quickest */
+} IngotOpTime;
 
 typedef struct {
   uint32_t size;
@@ -106,6 +114,9 @@ typedef struct {
   /* Copies `bytes` bytes over weight `name`; refused if the name or size does not fit. */
   int (*refit)(void *self, const char *name, const void *data, size_t bytes);
   void (*close)(void *self);
+  /* The first `capacity` ops' times, in the plan's order, and how many there are; 0 unless `profile` was asked for.
+   * From any thread. NULL: this engine takes none. */
+  int32_t (*times)(void *self, IngotOpTime *times, int32_t capacity);
 } IngotEngineApi;
 
 /* The one symbol that an engine library exports. Returns NULL if it cannot serve a runtime of this ABI. */

@@ -37,8 +37,8 @@ Rank::Rank(const IngotEngineApi *api, const RankOptions &options) : api_(api) {
   ctx_.comm = options.comm;
   ctx_.host = &host_;
   ctx_.owner = &error_;
-  const IngotEngineOptions given{sizeof given, options.directory.c_str(), &ctx_, options.threads,
-                                 options.kernels.c_str()};
+  const IngotEngineOptions given{sizeof given,    options.directory.c_str(), &ctx_,
+                                 options.threads, options.kernels.c_str(),   options.profile};
   check(api_->open(&given, &engine_));
   spec_ = api_->spec(engine_);
   try {
@@ -55,6 +55,13 @@ void Rank::check(int status) {
   if (status == INGOT_OK) return;
   const int known = status >= INGOT_INVALID && status <= INGOT_FAILED ? status : INGOT_FAILED;
   throw Error(known, error_.empty() ? "the engine '" + std::string(api_->name) + "' failed and said nothing" : error_);
+}
+
+std::vector<IngotOpTime> Rank::times() const {
+  const bool given = api_->size >= offsetof(IngotEngineApi, times) + sizeof api_->times && api_->times;
+  std::vector<IngotOpTime> times(given ? static_cast<size_t>(api_->times(engine_, nullptr, 0)) : 0);
+  if (!times.empty()) api_->times(engine_, times.data(), static_cast<int32_t>(times.size()));
+  return times;
 }
 
 int32_t Rank::find_logits() const {

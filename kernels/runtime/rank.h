@@ -22,6 +22,7 @@ struct RankOptions {
   std::string kernels = "auto";
   int32_t rank = 0, ranks = 1;
   IngotComm *comm = nullptr;  // NULL with one rank
+  bool profile = false;       // take the time of every op
 };
 
 class Rank {
@@ -42,6 +43,8 @@ class Rank {
   Slots &slots() { return *slots_; }
   const Cache &cache() const { return *cache_; }
   int64_t field_bytes() const { return fields_->bytes(); }
+  // Time of every op so far, in order; none unless a profile was asked for. From any thread.
+  std::vector<IngotOpTime> times() const;
 
  private:
   void check(int status);

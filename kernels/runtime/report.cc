@@ -45,6 +45,17 @@ std::string memory_text(const std::vector<int64_t> &bytes) {
   return memory.number("step_fields", bytes[3]).json();
 }
 
+std::string times_of(const std::vector<IngotOpTime> &times) {
+  JsonWriter ops('[');
+  for (const IngotOpTime &time : times) {
+    JsonWriter op('{');
+    op.string("name", time.name).string("op", time.op).number("calls", time.calls);
+    op.real("seconds", time.seconds).real("shortest", time.shortest);
+    ops.raw("", op.json());
+  }
+  return ops.json();
+}
+
 }  // namespace
 
 std::string describe(const OpenFacts &facts) {
@@ -67,7 +78,7 @@ std::string describe(const OpenFacts &facts) {
   return engine.raw("memory", memory_text(sums)).json();
 }
 
-std::string describe(const Statistics &statistics) {
+std::string describe(const Statistics &statistics, const std::vector<IngotOpTime> &times) {
   const auto count = [](uint64_t value) { return static_cast<int64_t>(value); };
   const SchedulerCounts &counts = statistics.counts;
   JsonWriter numbers('{');
@@ -80,6 +91,7 @@ std::string describe(const Statistics &statistics) {
   numbers.number("ended_by_length", count(statistics.finished[INGOT_LENGTH]));
   numbers.number("cancelled", count(statistics.finished[INGOT_CANCELLED]))
       .number("failed", count(statistics.finished[INGOT_ERROR]));
+  if (!times.empty()) numbers.raw("ops", times_of(times));
   return numbers.json();
 }
 

@@ -18,6 +18,7 @@ struct OpenFacts {
 };
 
 std::string describe(const OpenFacts &facts);
-std::string describe(const Statistics &statistics);
+// times: of the ops, where a profile was asked for.
+std::string describe(const Statistics &statistics, const std::vector<IngotOpTime> &times);
 
 }  // namespace ingot
