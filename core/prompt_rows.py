@@ -17,6 +17,7 @@ class PromptRows:
     """None for what was not asked for. Complete when the request's first token is there."""
 
     logits_LV: np.ndarray | None = None  # of the token after each of the L prompt tokens
+    hidden_LD: np.ndarray | None = None  # what the head reads for each of them
     logprobs_L: np.ndarray | None = None  # of each prompt token after the first: L - 1 of them
     top_ids_LC: np.ndarray | None = None  # the C best tokens at these places, best first
     top_logprobs_LC: np.ndarray | None = None
@@ -35,6 +36,8 @@ class PromptRows:
         """`request` points at the arrays, which must stay alive until its last event."""
         if self.logits_LV is not None:
             request.logits = self.logits_LV.ctypes.data_as(FLOATS)
+        if self.hidden_LD is not None:
+            request.hidden = self.hidden_LD.ctypes.data_as(FLOATS)
         if self.logprobs_L is not None:
             request.prompt_logprobs = self.logprobs_L.ctypes.data_as(FLOATS)
             request.n_prompt_top = self.top_ids_LC.shape[1]

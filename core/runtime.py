@@ -126,6 +126,17 @@ class Engine:
         self._submit(ids, Sampling(max_tokens=0), PromptRows(logits_LV)).result()
         return logits_LV
 
+    def hidden(self, ids: Sequence[int]) -> np.ndarray:
+        """float32 [L, D]: the last hidden states, which the head reads, of the L tokens `ids`.
+
+        Raises:
+            ArgumentError: the engine was not built with features=[hidden].
+        """
+        ids = self._ids(ids)
+        hidden_LD = np.zeros((len(ids), max(1, self.facts["hidden"])), np.float32)
+        self._submit(ids, Sampling(max_tokens=0), PromptRows(hidden_LD=hidden_LD)).result()
+        return hidden_LD
+
     def encode(self, text: str) -> list[int]:
         """Token ids, with the special tokens that the checkpoint's tokenizer adds."""
         return self.tokenizer.encode(values.text("the text", text)).ids

@@ -3,6 +3,7 @@
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "error.h"
@@ -43,6 +44,7 @@ Rank::Rank(const IngotEngineApi *api, const RankOptions &options) : api_(api) {
   spec_ = api_->spec(engine_);
   try {
     logits_ = find_logits();
+    find_hidden();
   } catch (...) {
     api_->close(engine_);
     throw;
@@ -84,6 +86,18 @@ int32_t Rank::find_logits() const {
   fail(INGOT_FOLDER, "the engine's function 'step' has no output logits_NV; rebuild it with this version");
 }
 
+void Rank::find_hidden() {
+  const IngotFunction &step = spec_->functions[0];
+  for (int32_t i = 0; i < step.n_outputs; ++i) {
+    const IngotNamedTensor &output = step.outputs[i];
+    if (std::strcmp(output.name, "hidden_ND") != 0) continue;
+    hidden_width_ = output.rank == 2 ? std::atoi(output.dims[1]) : 0;
+    if (output.dtype != INGOT_F32 || hidden_width_ < 1)
+      fail(INGOT_FOLDER, "the engine's hidden_ND is not f32 of N rows; rebuild it with this version");
+    hidden_ = i;
+  }
+}
+
 void Rank::bind(std::vector<int32_t> pages, int32_t max_sequences) {
   slots_.emplace(max_sequences, pages, spec_->max_pages);
   cache_.emplace(*spec_, std::move(pages));
@@ -107,12 +121,18 @@ std::span<float> Rank::run(const StepView &step) {
   const IngotStep made = fields_->make(step, *slots_);
   check(api_->prepare(engine_, &made));
   check(api_->enqueue(engine_, &made, nullptr, outputs_.data()));
-  const IngotTensor &logits = outputs_[static_cast<size_t>(logits_)];
-  if (!logits.data || logits.rank != 2 || logits.shape[0] != made.N || logits.shape[1] != spec_->vocab) {
-    fail(INGOT_FAILED, "the engine gave logits_NV of rank %d and shape %lld,%lld, expected %d,%d", logits.rank,
-         static_cast<long long>(logits.shape[0]), static_cast<long long>(logits.shape[1]), made.N, spec_->vocab);
+  if (hidden_ >= 0) hidden_ND_ = rows_of(hidden_, made.N, hidden_width_);
+  return rows_of(logits_, made.N, spec_->vocab);
+}
+
+std::span<float> Rank::rows_of(int32_t output, int32_t rows, int32_t width) const {
+  const IngotTensor &given = outputs_[static_cast<size_t>(output)];
+  if (!given.data || given.rank != 2 || given.shape[0] != rows || given.shape[1] != width) {
+    fail(INGOT_FAILED, "the engine gave %s of rank %d and shape %lld,%lld, expected %d,%d",
+         spec_->functions[0].outputs[output].name, given.rank, static_cast<long long>(given.shape[0]),
+         static_cast<long long>(given.shape[1]), rows, width);
   }
-  return {static_cast<float *>(logits.data), static_cast<size_t>(made.N) * static_cast<size_t>(spec_->vocab)};
+  return {static_cast<float *>(given.data), static_cast<size_t>(rows) * static_cast<size_t>(width)};
 }
 
 }  // namespace ingot

@@ -39,6 +39,9 @@ class Rank {
 
   // One step; the logits of its rows, valid until the next. Throws Error with the engine's sentence.
   std::span<float> run(const StepView &step);
+  // What the head read for these rows, hidden_width() numbers each; empty where the engine does not give them.
+  std::span<const float> hidden() const { return hidden_ND_; }
+  int32_t hidden_width() const { return hidden_width_; }
 
   Slots &slots() { return *slots_; }
   const Cache &cache() const { return *cache_; }
@@ -50,6 +53,8 @@ class Rank {
   void check(int status);
   void check_step(const StepHeader &header) const;
   int32_t find_logits() const;
+  void find_hidden();
+  std::span<float> rows_of(int32_t output, int32_t rows, int32_t width) const;
 
   const IngotEngineApi *api_;
   std::string error_;  // the engine's last sentence
@@ -57,7 +62,9 @@ class Rank {
   IngotCtx ctx_{};
   void *engine_ = nullptr;
   const IngotEngineSpec *spec_ = nullptr;
-  int32_t logits_ = 0;  // which of the function's outputs
+  int32_t logits_ = 0, hidden_ = -1;  // which of the function's outputs; -1: none
+  int32_t hidden_width_ = 0;
+  std::span<const float> hidden_ND_;
   std::optional<Cache> cache_;
   std::optional<Slots> slots_;
   std::optional<StepFields> fields_;

@@ -36,6 +36,10 @@ class Ranks {
   // that failed first, then and whenever it is called again.
   std::span<float> run(const StepView &step);
 
+  // Rank 0's hidden rows of the last step: see Rank.
+  std::span<const float> hidden() const { return ranks_[0]->hidden(); }
+  int32_t hidden_width() const { return ranks_[0]->hidden_width(); }
+
   // Rank 0's. The last tokens that stand there when a step begins go to every rank.
   Slots &slots() { return ranks_[0]->slots(); }
   const Cache &cache() const { return ranks_[0]->cache(); }

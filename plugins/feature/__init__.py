@@ -1,0 +1,1 @@
+"""Additions to a model that are neither its quantization nor its attention."""
