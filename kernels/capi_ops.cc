@@ -114,7 +114,8 @@ struct Single {
 
   Single(const char *line, const char *library, const IngotArray *inputs, int32_t n_in, int32_t n_out)
       : table(table_with(library)), node(parse_node(line, table)) {
-    if (static_cast<size_t>(n_in) < node.in_names.size() || static_cast<size_t>(n_out) != node.out_names.size()) {
+    if (n_in < 0 || static_cast<size_t>(n_in) < node.in_names.size() ||
+        static_cast<size_t>(n_out) != node.out_names.size()) {
       fail(INGOT_INVALID, "the line names %zu inputs and %zu outputs, %d and %d arrays are given", node.in_names.size(),
            node.out_names.size(), n_in, n_out);
     }

@@ -15,6 +15,8 @@ namespace ingot {
 namespace {
 
 constexpr int64_t largest_bytes = int64_t{1} << 46;
+// What is looked for one by one stays short.
+constexpr size_t most_groups = 64, most_functions = 64, most_outputs = 256, most_fields = 256, most_arguments = 1024;
 
 // Reads the lines in order; what an op names is resolved when its function ends, since its outputs may be declared
 // after it.
@@ -124,6 +126,7 @@ class PlanParser {
     for (const PlanGroup &other : plan_.groups) {
       if (other.name == group.name) line.refuse("a second group of this name");
     }
+    if (plan_.groups.size() == most_groups) line.refuse("more than %zu groups", most_groups);
     plan_.groups.push_back(std::move(group));
   }
 
@@ -168,6 +171,9 @@ class PlanParser {
     const int64_t count = scalar ? 1 : line.integer(line.word(3), 0, 1 << 20);
     if (value.dtype != INGOT_I64 && value.dtype != INGOT_I32) line.refuse("constants are i64 or i32");
     if (count > 0 || line.word(4) != "-") value.integers = line.integers(line.word(4));
+    for (const int64_t number : value.integers) {
+      if (value.dtype == INGOT_I32 && number != static_cast<int32_t>(number)) line.refuse("a value is no i32");
+    }
     if (static_cast<int64_t>(value.integers.size()) != count)
       line.refuse("as many values must stand here as the count says");
     if (!scalar) value.dims = {LinearForm{count, {}}};
@@ -180,6 +186,7 @@ class PlanParser {
     for (const PlanFunction &other : plan_.functions) {
       if (other.name == line.word(1)) line.refuse("a second function of this name");
     }
+    if (plan_.functions.size() == most_functions) line.refuse("more than %zu functions", most_functions);
     plan_.functions.emplace_back();
     plan_.functions.back().name = line.name(1);
   }
@@ -189,7 +196,9 @@ class PlanParser {
     PlanValue value = declare(line, PlanRole::field);
     value.dtype = line.dtype(line.word(2));
     value.dims = line.dims(line.word(3));
-    function(line).fields.push_back(add(line, std::move(value), locals_));
+    PlanFunction &owner = function(line);
+    if (owner.fields.size() == most_fields) line.refuse("more than %zu fields", most_fields);
+    owner.fields.push_back(add(line, std::move(value), locals_));
   }
 
   void read_value(const PlanLine &line) {
@@ -212,12 +221,16 @@ class PlanParser {
     const size_t mark = op.rfind('@');
     if (op.find("::") == op.npos || mark == op.npos) line.refuse("an op is written DOMAIN::OP@VERSION");
     line.integer(op.substr(mark + 1), 1, 1 << 20);
-    pending_.push_back({line, split(line.pair(3, "in"), ','), split(line.pair(4, "out"), ',')});
+    PendingOp pending{line, split(line.pair(3, "in"), ','), split(line.pair(4, "out"), ',')};
+    if (std::max(pending.in.size(), pending.out.size()) > most_arguments)
+      line.refuse("more than %zu inputs or outputs", most_arguments);
+    pending_.push_back(std::move(pending));
   }
 
   void read_output(const PlanLine &line) {
     line.expect(4);
     PlanFunction &owner = function(line);
+    if (owner.outputs.size() == most_outputs) line.refuse("more than %zu outputs", most_outputs);
     PlanValue value = declare(line, PlanRole::activation);
     value.dtype = line.dtype(line.word(2));
     value.dims = line.dims(line.word(3));

@@ -13,7 +13,8 @@ namespace ingot {
 namespace {
 
 constexpr size_t longest_name = 512;
-constexpr int64_t largest_factor = int64_t{1} << 40;
+// Times the largest step that a plan may have (2^24; 2^44 pages, which are never multiplied) a form stays below 2^62.
+constexpr int64_t largest_factor = int64_t{1} << 34;
 
 }  // namespace
 
@@ -143,7 +144,7 @@ void PlanLine::add_term(std::string_view term, bool negative, LinearForm &form) 
   if (place == std::string_view::npos || negative)
     refuse("dimensions are sums of numbers and of multiples of T, S, N, Q, M");
   *places[place] += number;
-  if (*places[place] > largest_factor) refuse("a dimension is absurdly large");
+  if (*places[place] > (name[0] == 'P' ? 1 : largest_factor)) refuse("a dimension is absurdly large");
 }
 
 }  // namespace ingot

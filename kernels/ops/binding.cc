@@ -1,5 +1,6 @@
 #include "ops/binding.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstring>
 #include <string_view>
@@ -14,6 +15,21 @@ namespace ingot {
 namespace {
 
 constexpr std::string_view any = "...";
+constexpr int64_t most_elements = int64_t{1} << 56;  // their bytes, and those of one dimension more, can be counted
+
+// Counts dimensions of 0 as 1: strides are products of the others.
+bool is_countable(const IngotTensor &tensor) {
+  int64_t elements = 1;
+  for (int32_t i = 0; i < tensor.rank; ++i) {
+    if (tensor.shape[i] < 0) return false;
+    if (__builtin_mul_overflow(elements, std::max<int64_t>(1, tensor.shape[i]), &elements)) return false;
+  }
+  return elements <= most_elements;
+}
+
+bool is_empty(const IngotTensor &tensor) {
+  return std::find(tensor.shape, tensor.shape + tensor.rank, 0) != tensor.shape + tensor.rank;
+}
 
 bool is_word(std::string_view part) {
   return !part.empty() && (std::isalpha(static_cast<unsigned char>(part[0])) || part[0] == '_');
@@ -97,7 +113,8 @@ class Arithmetic {
     while (next() == '+' || next() == '-') {
       const bool plus = text_[at_++] == '+';
       const int64_t other = product();
-      value = plus ? value + other : value - other;
+      if (plus ? __builtin_add_overflow(value, other, &value) : __builtin_sub_overflow(value, other, &value))
+        refuse("is too large for these inputs");
     }
     return value;
   }
@@ -108,9 +125,9 @@ class Arithmetic {
       const bool times = text_[at_++] == '*';
       const int64_t other = factor();
       if (times) {
-        value *= other;
+        if (__builtin_mul_overflow(value, other, &value)) refuse("is too large for these inputs");
       } else {
-        if (other == 0 || value % other) refuse("is no whole number for these inputs");
+        if (other <= 0 || value % other) refuse("is no whole number for these inputs");
         value /= other;
       }
     }
@@ -259,9 +276,11 @@ void infer(const IngotNode &node, IngotCtx *ctx, std::span<const IngotTensor> in
       if (!argument->optional) fail(INGOT_INVALID, "%s needs its input %s", op.name, argument->name);
       continue;
     }
-    if (argument->role == INGOT_HOST && !in[i].data && elements_of(in[i]) > 0) {
+    if (argument->role == INGOT_HOST && !in[i].data && !is_empty(in[i])) {
       fail(INGOT_INVALID, "%s: its input %s must be a constant", op.name, argument->name);
     }
+    if (in[i].rank < 0 || in[i].rank > INGOT_MAX_RANK || !is_countable(in[i]))
+      fail(INGOT_INVALID, "%s: its input %s has a negative or an absurd size", op.name, argument->name);
     bind_type(node, *argument, in[i], letters);
     bind_shape(node, *argument, in[i], words);
   }
@@ -277,7 +296,10 @@ void infer(const IngotNode &node, IngotCtx *ctx, std::span<const IngotTensor> in
   } else {
     infer_natively(node, ctx, in, out);
   }
-  for (IngotTensor &tensor : out) set_strides(tensor);
+  for (IngotTensor &tensor : out) {
+    if (!is_countable(tensor)) fail(INGOT_INVALID, "%s: an output would have a negative or an absurd size", op.name);
+    set_strides(tensor);
+  }
   for (size_t i = 0; i < out.size() && i < node.out_names.size(); ++i) {
     if (node.out_names[i] == "-") out[i] = {};
   }
@@ -296,10 +318,10 @@ std::string dims_text(const IngotTensor &tensor) {
 }
 
 void set_strides(IngotTensor &tensor) {
-  int64_t stride = 1;
+  uint64_t stride = 1;  // of sizes that nobody has judged yet it may wrap
   for (int32_t i = tensor.rank - 1; i >= 0; --i) {
-    tensor.stride[i] = stride;
-    stride *= tensor.shape[i];
+    tensor.stride[i] = static_cast<int64_t>(stride);
+    stride *= static_cast<uint64_t>(tensor.shape[i]);
   }
 }
 

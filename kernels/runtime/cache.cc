@@ -124,7 +124,7 @@ Cache::~Cache() {
 void Cache::copy(std::span<const PageCopy> copies) {
   for (const PageCopy &copy : copies) {
     const auto groups = static_cast<int32_t>(pages_.size());
-    if (copy.group < 0 || copy.group >= groups || copy.from < 0 || copy.to < 1 ||
+    if (copy.group < 0 || copy.group >= groups || copy.from < 0 || copy.to < 1 || copy.from == copy.to ||
         std::max(copy.from, copy.to) >= pages_[copy.group]) {
       fail(INGOT_FAILED, "a step message copies page %d to page %d of group %d, which is out of range", copy.from,
            copy.to, copy.group);

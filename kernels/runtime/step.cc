@@ -45,6 +45,10 @@ void check(const StepView &step) {
     fail(INGOT_FAILED, "a step message has T=%d and Q=%d, its sequences have %lld and %lld", header.T, header.Q,
          static_cast<long long>(tokens), static_cast<long long>(longest));
   }
+  for (size_t s = 0; s < step.cached_S.size(); ++s) {
+    if (step.cached_S[s] < 0 || step.cached_S[s] > INT32_MAX - step.lengths_S[s])
+      fail(INGOT_FAILED, "a step message says that %d tokens of a sequence are in the cache", step.cached_S[s]);
+  }
   for (const int32_t row : step.rows_N) {
     if (row < 0 || row >= header.T) fail(INGOT_FAILED, "a step message wants row %d of %d tokens", row, header.T);
   }

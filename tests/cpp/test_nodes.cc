@@ -112,6 +112,22 @@ void words_bind() {
   assert(contains(said({inputs[0], {}, {}}), "needs its input weight"));
 }
 
+// Shapes come from callers of ingot_infer_op too: nothing is multiplied that does not fit.
+void absurd_sizes_are_refused() {
+  const IngotNode node = test_node(int64_t{1} << 62);
+  const auto said = [&](std::vector<IngotTensor> given) {
+    std::vector<IngotTensor> made(2);
+    return refusal([&] { infer(node, nullptr, given, made); });
+  };
+  assert(contains(said({tensor(INGOT_F32, {5, 8}), tensor(INGOT_F32, {6, 8}), {}}), "too large"));  // F+2*rest
+  const int64_t large = int64_t{1} << 40;
+  assert(contains(said({tensor(INGOT_F32, {large, large}), tensor(INGOT_F32, {6, large}), {}}), "absurd size"));
+  assert(contains(said({tensor(INGOT_F32, {-5, 8}), tensor(INGOT_F32, {6, 8}), {}}), "absurd size"));
+  IngotTensor deep = tensor(INGOT_F32, {5, 8});
+  deep.rank = INGOT_MAX_RANK + 1;
+  assert(contains(said({deep, tensor(INGOT_F32, {6, 8}), {}}), "absurd size"));
+}
+
 void a_kernel_is_chosen() {
   HostState state;
   const IngotCtx ctx = host_context(state);
@@ -155,6 +171,7 @@ int main() {
   a_line_is_read();
   a_line_is_refused();
   words_bind();
+  absurd_sizes_are_refused();
   a_kernel_is_chosen();
   small_floats_round();
   a_library_is_refused();

@@ -75,6 +75,30 @@ void a_plan_is_refused_where_it_is_wrong() {
   assert(contains(refused("function step\n", "group full kind=paged page=4 window=0 sharded=1\nfunction step\n"), "has no state"));
 }
 
+// Sizes that would overflow when a step binds them, and lists that would take quadratic time, are refused as they are read.
+void what_cannot_be_counted_is_refused() {
+  assert(contains(refused("ids_T i32 T", "ids_T i32 17179869185*T"), "absurd"));
+  assert(contains(refused("ids_T i32 T", "ids_T i32 2*P"), "absurd"));
+  assert(contains(refused("ids_T i32 T", "ids_T i32 8589934592*T+8589934593*T"), "absurd"));
+  const std::string widest = replaced(small_plan, "max T=4 S=2 N=4 Q=4 M=4", "max T=16777216 S=1048576 N=16777216 Q=16777216 M=16777216");
+  for (const char *dims : {"17179869184*T+17179869184*S+17179869184*N+17179869184*Q+17179869184*M+P+17179869184", "17179869184,0,17179869184,17179869184"}) {
+    const std::string text = replaced(widest, "ids_T i32 T", std::string("ids_T i32 ") + dims);
+    assert(contains(refusal([&] { parse_plan(text, "p"); }), "absurd"));
+  }
+  assert(contains(refused("function step\n", "const c i32 1 2147483648\nfunction step\n"), "no i32"));
+  const auto many = [](int count, auto &&line) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += line(std::to_string(i));
+    return text;
+  };
+  const std::string groups = many(65, [](const std::string &i) { return "group g" + i + " kind=paged page=4 window=0 sharded=1\n"; });
+  assert(contains(refused("function step\n", groups + "function step\n"), "more than 64 groups"));
+  const std::string fields = many(255, [](const std::string &i) { return "field f" + i + " i32 T\n"; });
+  assert(contains(refused("field rows_N i32 N\n", "field rows_N i32 N\n" + fields), "more than 256 fields"));
+  const std::string inputs = many(1025, [](const std::string &) { return std::string("x_TD,"); });
+  assert(contains(refused("in=z_TD,rows_N", "in=" + inputs + "rows_N"), "more than 1024 inputs"));
+}
+
 void facts_alone_can_be_read() {
   const std::string text = replaced(small_plan, "ingot::Linear@1", "nothing");
   assert(parse_plan(text, "p", PlanPart::facts).functions[0].fields.size() == 2);
@@ -130,6 +154,7 @@ int main() {
   a_plan_is_read();
   dimensions_are_linear_forms();
   a_plan_is_refused_where_it_is_wrong();
+  what_cannot_be_counted_is_refused();
   facts_alone_can_be_read();
   damaged_plans_are_read_or_refused();
   blocks_that_live_together_do_not_overlap();

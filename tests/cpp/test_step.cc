@@ -66,6 +66,17 @@ void test_damaged_messages() {
   }
 }
 
+// Positions are counted from what a message says is in the cache.
+void test_impossible_lengths() {
+  for (const int32_t cached : {-1, INT32_MAX}) {
+    StepWriter writer;
+    writer.start(1);
+    writer.add_sequence(0, 1, cached, 0, false);
+    writer.add_token(3);
+    assert(contains(refusal([&] { writer.finish(); }), "are in the cache"));
+  }
+}
+
 IngotNamedTensor field(const char *name, const char *first, const char *second = nullptr, int32_t dtype = INGOT_I32) {
   return {name, dtype, second ? 2 : 1, {first, second}};
 }
@@ -117,6 +128,7 @@ void test_unknown_fields_are_refused_by_name() {
 int main() {
   test_a_message_says_what_was_written();
   test_damaged_messages();
+  test_impossible_lengths();
   test_fields_follow_from_the_message();
   test_unknown_fields_are_refused_by_name();
   std::puts("step: ok");
