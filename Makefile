@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(shell find kernels -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt')
 DEMO := engines/tiny-llama-fp8
 
-.PHONY: demo test lint sanitize clean
+.PHONY: demo test lint sanitize fuzz clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m core.build model=llama2 quant=fp8 checkpoint=models/tiny-llama out=$(DEMO)
@@ -33,11 +33,33 @@ $(VENV)/tests: $(VENV)/installed constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-# The C++ tests and the simulation under AddressSanitizer with UBSan, then under ThreadSanitizer.
-sanitize:
-	for kind in address,undefined thread; do \
-	  cmake -S kernels -B build/sanitize-$${kind%%,*} -DINGOT_TESTS=ON -DINGOT_SANITIZE=$$kind -DCMAKE_BUILD_TYPE=RelWithDebInfo && \
-	  cmake --build build/sanitize-$${kind%%,*} -j2 && ctest --test-dir build/sanitize-$${kind%%,*} --output-on-failure || exit 1; done
+# What the sanitized tests run on and the fuzz targets begin with: small engines, built anew, and pieces of them.
+SEEDED := engines=$$($(BIN)/python tests/small_engines.py build/small-engines) && \
+  $(BIN)/python tests/fuzz/corpus.py build/small-engines build/corpus && export INGOT_TEST_ENGINES=$$engines
+
+# The C++ tests, the simulation, small engines under many threads and the fuzz targets under AddressSanitizer with UBSan, then under
+# ThreadSanitizer.
+sanitize: $(VENV)/tests
+	$(SEEDED) && export PATH=$(CURDIR)/$(BIN):$$PATH && for kind in address,undefined thread; do \
+	  folder=build/sanitize-$${kind%%,*} && \
+	  cmake -S kernels -B $$folder -DINGOT_TESTS=ON -DINGOT_SANITIZE=$$kind -DINGOT_CORPUS=$(CURDIR)/build/corpus \
+	    -DCMAKE_BUILD_TYPE=RelWithDebInfo && \
+	  cmake --build $$folder -j2 && ctest --test-dir $$folder --output-on-failure --timeout 900 || exit 1; done
+
+# The readers of files and messages under libFuzzer, each for SECONDS. What it finds is kept in build/found; an input that fails is
+# written to build/fuzz. Run it again with build/fuzz/NAME INPUT, and keep it under tests/fuzz/regressions/NAME.
+SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.cc)))
+DICTIONARY_OF = $(if $(filter fuzz_json fuzz_manifest fuzz_safetensors,$(1)),json,plan).dict
+fuzz: $(VENV)/tests
+	@echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return !d && n; }' | \
+	  clang -x c -fsanitize=fuzzer,address,undefined - -o /dev/null 2>/dev/null || { \
+	  echo "make fuzz needs clang with its sanitizers and libFuzzer; on Debian: apt-get install clang libclang-rt-14-dev"; exit 1; }
+	$(SEEDED) && export PATH=$(CURDIR)/$(BIN):$$PATH && \
+	  CXX=clang++ cmake -S kernels -B build/fuzz -DINGOT_FUZZ=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo && cmake --build build/fuzz -j2
+	$(foreach target,$(FUZZ_TARGETS),mkdir -p build/found/$(target) && cd build/fuzz && \
+	  ./$(target) -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 -dict=../../tests/fuzz/$(call DICTIONARY_OF,$(target)) \
+	    ../found/$(target) ../corpus/$(target) $(addprefix ../../,$(wildcard tests/fuzz/regressions/$(target))) && cd ../.. &&) true
 
 clean:
 	rm -rf $(VENV) build engines

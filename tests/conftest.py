@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_engines as small
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -50,6 +51,23 @@ def build(tmp_path_factory):
         return made[key]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def small_engines(tmp_path_factory):
+    """The folders of small engines of every kind, with text."""
+    return small.build(tmp_path_factory.mktemp("engines"))
+
+
+@pytest.fixture(scope="session")
+def programs():
+    """The folder of the compiled C++ tests; kept between runs: only what changed is compiled."""
+    folder = ROOT / "build" / "tests"
+    configure = ["cmake", "-S", ROOT / "kernels", "-B", folder, "-DINGOT_TESTS=ON", "-G", "Ninja"]
+    for command in (configure, ["cmake", "--build", folder, "-j", str(os.cpu_count())]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return folder
 
 
 @pytest.fixture(scope="session")
