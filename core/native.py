@@ -59,6 +59,8 @@ class Options(Sized):
         ("verify_weights", c_int32),
         ("kernels", c_char_p),
         ("profile", c_int32),
+        ("policy", c_char_p),
+        ("lag", c_int32),
     ]
 
 
@@ -96,6 +98,14 @@ class Request(Sized):
         ("prompt_logprobs", POINTER(c_float)),
         ("prompt_top_ids", POINTER(c_int32)),
         ("prompt_top_logprobs", POINTER(c_float)),
+        ("hidden", POINTER(c_float)),
+        ("n", c_int32),
+        ("best_of", c_int32),
+        ("beam_width", c_int32),
+        ("early_stopping", c_int32),
+        ("length_penalty", c_float),
+        ("no_reuse", c_int32),
+        ("salt", c_char_p),
     ]
 
 
@@ -118,6 +128,8 @@ class Event(Sized):
         ("queued_s", c_double),
         ("first_token_s", c_double),
         ("total_s", c_double),
+        ("index", c_int32),
+        ("score", c_float),
     ]
 
 

@@ -18,6 +18,7 @@
 #include "files/token_bytes.h"
 #include "ingot.h"
 #include "runtime/executor.h"
+#include "runtime/policy.h"
 #include "runtime/report.h"
 
 using namespace ingot;
@@ -33,11 +34,21 @@ IngotOptions read_options(const IngotOptions *given) {
     fail(INGOT_INVALID, "threads is %d; it must be from 0 (one per core) to 4096", options.threads);
   if (options.cache_bytes < 0)
     fail(INGOT_INVALID, "cache_bytes is %lld; it must be 0 or more", static_cast<long long>(options.cache_bytes));
+  if (options.lag < 0 || options.lag > most_lag)
+    fail(INGOT_INVALID, "lag is %d; it must be from 0 to %d steps", options.lag, most_lag);
   const std::string kernels = options.kernels ? options.kernels : "auto";
   for (const char *known : {"auto", "avx512", "avx2", "portable", "naive"}) {
     if (kernels == known) return options;
   }
   fail(INGOT_INVALID, "kernels is '%.40s'; it must be auto, avx512, avx2, portable or naive", kernels.c_str());
+}
+
+Policy policy_of(const char *name) {
+  if (!name) return Policy::max_utilization;
+  for (const Policy policy : {Policy::max_utilization, Policy::guaranteed_no_evict}) {
+    if (std::strcmp(name, policy_names[static_cast<int32_t>(policy)]) == 0) return policy;
+  }
+  fail(INGOT_INVALID, "policy is '%.40s'; it must be max_utilization or guaranteed_no_evict", name);
 }
 
 int32_t within(const char *name, int32_t value, int32_t built) {
@@ -88,6 +99,8 @@ struct IngotEngine {
     leader.max_sequences = within("max_sequences", options.max_sequences, spec.max_sequences);
     leader.token_budget = within("token_budget", options.token_budget, spec.max_tokens);
     leader.end_ids = manifest.end_ids;
+    leader.policy = policy_of(options.policy);
+    leader.lag = options.lag;
     ranks.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget, manifest.ranks),
                leader.max_sequences);
     executor.emplace(ranks, tokens, leader);

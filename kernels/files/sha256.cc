@@ -51,9 +51,13 @@ void plain_blocks(uint32_t *state, const uint8_t *data, size_t count) {
 }
 
 #if defined(__x86_64__)
+// Asked once: on a virtual machine each cpuid costs tens of microseconds.
 bool have_sha() {
-  unsigned a, b, c, d;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1) && __builtin_cpu_supports("sse4.1");
+  static const bool found = [] {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1) && __builtin_cpu_supports("sse4.1");
+  }();
+  return found;
 }
 
 // Intel, "Intel SHA Extensions", 2013: sha256rnds2 does two rounds on the halves ABEF and CDGH of the state.

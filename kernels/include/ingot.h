@@ -48,6 +48,9 @@ typedef struct {
   int32_t verify_weights; /* 1: compare the checksum of every weight before opening */
   const char *kernels;    /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
   int32_t profile;        /* 1: take the time of every op; ingot_statistics then lists them */
+  const char *policy;     /* "max_utilization": requests are let in as long as pages last, and computed again when they
+                             lose them; "guaranteed_no_evict": only when all can reach their max_tokens; NULL: the first */
+  int32_t lag;            /* 0, 1 or 2: steps scheduled ahead of the one that runs */
 } IngotOptions;
 
 INGOT_API int ingot_open(const char *directory, const IngotOptions *, IngotEngine **);
@@ -98,6 +101,18 @@ typedef struct {
                               must stay valid until the last event */
   int32_t *prompt_top_ids; /* NULL, or (n_ids - 1) × n_prompt_top: the best tokens at each place, best first */
   float *prompt_top_logprobs; /* NULL, or theirs */
+  float *hidden; /* NULL, or n_ids × D float32, D being ingot_describe's "hidden", that receive what the head reads for
+                    each token of the prompt; must stay valid until the last event. features=[hidden] builds it in */
+
+  int32_t n;          /* texts that are told, events[i].index says of which; 0: 1. The prompt is computed once. Text 0
+                         has the noise of `seed`, each other one its own */
+  int32_t best_of;    /* texts that are sampled, n of them told: those with the highest log-probability per token, best
+                         first, when all have ended; 0: n */
+  int32_t beam_width; /* above 1: beam search as transformers' generate does it; n results, best first */
+  int32_t early_stopping; /* of a beam search; 0: no, 1: with beam_width results, 2: only when no better one can come */
+  float length_penalty;   /* of a beam search: scores are divided by (generated tokens ^ this) */
+  int32_t no_reuse;       /* 1: it neither finds pages of other requests nor leaves its own for them */
+  const char *salt;       /* NULL, or at most 1024 bytes: only requests of the same salt find each other's pages */
 } IngotRequest;
 
 INGOT_API int ingot_submit(IngotEngine *, const IngotRequest *, uint64_t *id);
@@ -130,6 +145,9 @@ typedef struct {
   int32_t text_bytes;
   int32_t prompt_tokens, cached_tokens, generated_tokens; /* FINISH: counts */
   double queued_s, first_token_s, total_s; /* FINISH: seconds from submit to the first step, first token, end */
+  int32_t index;                           /* which of the request's n texts; each has a FINISH event of its own */
+  float score; /* FINISH: best_of: log-probability per token; beam search: the sum of log-probabilities over tokens ^
+                  length_penalty; else 0 */
 } IngotEvent;
 
 /* Waits until there is an event or `timeout` seconds have passed; returns how many of `capacity` were filled, or

@@ -12,21 +12,27 @@ int32_t divide_up(int64_t tokens, int32_t page_tokens) {
 
 int32_t count(const std::vector<int32_t> &pages) { return static_cast<int32_t>(pages.size()); }
 
+// The most columns that the tokens seen from one position can touch.
+int32_t window_columns(const PageGroup &group) { return divide_up(group.window - 1, group.page_tokens) + 1; }
+
 }  // namespace
+
+int64_t pages_of_forks(const PageGroup &group, int32_t sequences, int32_t shared, int32_t length, int32_t lag) {
+  const int64_t whole = divide_up(length, group.page_tokens), own = whole - shared / group.page_tokens;
+  const int64_t pages = whole + (sequences - 1) * own;
+  if (!group.window) return pages;
+  return std::min(pages, int64_t{sequences} * (window_columns(group) + 1 + divide_up(lag, group.page_tokens)));
+}
 
 BlockManager::BlockManager(std::vector<PageGroup> groups, bool reuse)
     : groups_(std::move(groups)), reuse_(reuse), capacity_(INT32_MAX) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     const PageGroup &group = groups_[g];
     pools_.emplace_back(group.pages);
-    if (group.window && group.pages - 1 >= window_columns(g)) continue;  // pages come back as fast as they are taken
+    if (group.window && group.pages - 1 >= window_columns(group))
+      continue;  // pages come back as fast as they are taken
     capacity_ = static_cast<int32_t>(std::min<int64_t>(capacity_, int64_t{group.pages - 1} * group.page_tokens));
   }
-}
-
-// The most columns that the tokens seen from one position can touch.
-int32_t BlockManager::window_columns(size_t g) const {
-  return divide_up(groups_[g].window - 1, groups_[g].page_tokens) + 1;
 }
 
 int64_t BlockManager::free_pages() const {
@@ -35,10 +41,11 @@ int64_t BlockManager::free_pages() const {
   return pages;
 }
 
-SequencePages BlockManager::empty(uint64_t extra) const {
+SequencePages BlockManager::empty(const PageKey &root, bool reuse) const {
   SequencePages sequence;
   sequence.groups.resize(groups_.size());
-  sequence.extra = extra;
+  sequence.root = root;
+  sequence.reuse = reuse;
   return sequence;
 }
 
@@ -93,15 +100,15 @@ void BlockManager::extend_keys(SequencePages &sequence, size_t g, std::span<cons
   auto &keys = sequence.groups[g].keys;
   const auto page_tokens = static_cast<size_t>(groups_[g].page_tokens);
   for (size_t column = keys.size(); column < tokens.size() / page_tokens; ++column) {
-    const PageKey parent = column ? keys[column - 1] : PageKey{};
-    keys.push_back(PageKey::of(parent, tokens.subspan(column * page_tokens, page_tokens), sequence.extra));
+    const PageKey parent = column ? keys[column - 1] : sequence.root;
+    keys.push_back(PageKey::of(parent, tokens.subspan(column * page_tokens, page_tokens)));
   }
 }
 
 void BlockManager::commit(SequencePages &sequence, std::span<const int32_t> tokens) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     SequencePages::Group &group = sequence.groups[g];
-    if (reuse_) {
+    if (reuse_ && sequence.reuse) {
       extend_keys(sequence, g, tokens);
       const auto full = static_cast<int32_t>(tokens.size()) / groups_[g].page_tokens;
       for (; group.published < full; ++group.published) {
@@ -183,7 +190,7 @@ int32_t BlockManager::longest_prefix(const SequencePages &sequence, int32_t limi
 }
 
 int32_t BlockManager::match(SequencePages &sequence, std::span<const int32_t> tokens, int32_t limit) {
-  if (!reuse_ || groups_.empty() || limit <= 0) return 0;
+  if (!reuse_ || !sequence.reuse || groups_.empty() || limit <= 0) return 0;
   for (size_t g = 0; g < groups_.size(); ++g) extend_keys(sequence, g, tokens);
   const int32_t length = longest_prefix(sequence, limit);
   for (size_t g = 0; g < groups_.size(); ++g) {
@@ -215,16 +222,27 @@ void BlockManager::release(SequencePages &sequence) {
   sequence.copies.clear();
 }
 
-void BlockManager::add_demand(const SequencePages &sequence, int32_t length, int32_t chunk,
+void BlockManager::add_demand(const SequencePages &sequence, int32_t from, int32_t length, int32_t chunk,
                               std::vector<int64_t> &demand) const {
   demand.resize(groups_.size(), 0);
   for (size_t g = 0; g < groups_.size(); ++g) {
     int32_t pages = divide_up(length, groups_[g].page_tokens) - count(sequence.groups[g].pages);
     if (groups_[g].window) {
       const int32_t held = count(sequence.groups[g].pages) - sequence.groups[g].first;
-      pages = std::min(pages, window_columns(g) + divide_up(chunk, groups_[g].page_tokens) - held);
+      pages = std::min(pages, window_columns(groups_[g]) + divide_up(chunk, groups_[g].page_tokens) - held);
     }
-    demand[g] += std::max(0, pages);
+    demand[g] += std::max(0, pages) + (from < length ? shared_columns(sequence, g, from) : 0);
+  }
+}
+
+void BlockManager::add_fork_demand(int32_t forks, int32_t shared, int32_t length, int32_t chunk,
+                                   std::vector<int64_t> &demand) const {
+  demand.resize(groups_.size(), 0);
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    int32_t pages = divide_up(length, groups_[g].page_tokens) - shared / groups_[g].page_tokens;
+    if (groups_[g].window)
+      pages = std::min(pages, window_columns(groups_[g]) + divide_up(chunk, groups_[g].page_tokens));
+    demand[g] += int64_t{forks} * std::max(0, pages);
   }
 }
 

@@ -19,7 +19,7 @@ std::vector<PageGroup> groups_of(const Ranks &ranks) {
 }
 
 SchedulerLimits limits_of(const Ranks &ranks, const LeaderOptions &options) {
-  return {options.token_budget, options.max_sequences, ranks.spec().max_rows};
+  return {options.token_budget, options.max_sequences, ranks.spec().max_rows, options.policy, options.lag};
 }
 
 }  // namespace
@@ -30,101 +30,266 @@ Leader::Leader(Ranks &ranks, const TokenBytes &tokens, const LeaderOptions &opti
       options_(options),
       clock_(std::move(clock)),
       blocks_(groups_of(ranks), options.reuse),
-      scheduler_(limits_of(ranks, options), blocks_) {}
+      scheduler_(limits_of(ranks, options), blocks_),
+      longest_(std::min(ranks.spec().max_length, blocks_.capacity())) {}
 
 RequestLimits Leader::limits() const {
-  return {ranks_.spec().vocab, ranks_.spec().max_length, blocks_.capacity(), vocabulary_.bytes.size() > 0};
+  const IngotEngineSpec &spec = ranks_.spec();
+  RequestLimits limits{spec.vocab, spec.max_length, blocks_.capacity(), vocabulary_.bytes.size() > 0};
+  limits.end_tokens = vocabulary_.end_ids.size();
+  limits.max_sequences = std::min({options_.max_sequences, options_.token_budget, spec.max_rows});
+  limits.policy = options_.policy;
+  limits.lag = options_.lag;
+  limits.groups = blocks_.groups();
+  return limits;
 }
 
 void Leader::add(Request request) {
-  auto job = std::make_unique<Job>(std::move(request), vocabulary_);
-  scheduler_.add(job->sequence);
+  const uint64_t id = request.id;
+  auto job = std::make_unique<Job>(std::move(request), vocabulary_, longest_);
+  for (const auto &choice : job->choices) choice->sequence.speculates = options_.draft && !job->beams;
+  scheduler_.add(job->choices[0]->sequence);
   ++statistics_.requests;
-  const uint64_t id = job->sequence.id;
   jobs_.emplace(id, std::move(job));
 }
 
 void Leader::cancel(uint64_t id) {
-  if (const auto found = jobs_.find(id); found != jobs_.end()) finish(*found->second, INGOT_CANCELLED);
+  if (const auto found = jobs_.find(id); found != jobs_.end()) end_all(*found->second, INGOT_CANCELLED);
 }
 
 void Leader::cancel_all() {
-  while (!jobs_.empty()) finish(*jobs_.begin()->second, INGOT_CANCELLED);
+  while (!jobs_.empty()) end_all(*jobs_.begin()->second, INGOT_CANCELLED);
 }
 
 void Leader::fail_all(const std::string &sentence) {
-  while (!jobs_.empty()) finish(*jobs_.begin()->second, INGOT_ERROR, sentence);
+  while (!jobs_.empty()) end_all(*jobs_.begin()->second, INGOT_ERROR, sentence);
 }
 
 bool Leader::step() {
-  const double began = clock_();
-  const ScheduledStep *step = scheduler_.schedule();
-  if (!step) return false;
-  for (const ScheduledSequence &entry : step->sequences) {
-    Job &started = job(*entry.sequence);
-    if (started.first_step_s < 0) started.first_step_s = began;
+  while (scheduler_.in_flight() <= static_cast<size_t>(options_.lag)) {
+    if (options_.draft) guess();
+    const double now = clock_();
+    const ScheduledStep *scheduled = scheduler_.schedule();
+    if (!scheduled) break;
+    note_start(*scheduled, now);
   }
+  const ScheduledStep *step = scheduler_.oldest();
+  if (!step) return false;
   read_rows(*step, ranks_.run(step->message));
-  scheduler_.commit(*step, next_tokens_);
-  for (size_t i = 0; i < step->sequences.size(); ++i)
-    settle(job(*step->sequences[i].sequence), step->sequences[i], answers_[i]);
+  scheduler_.commit(tokens_);
+  start_forks();
+  std::span<const Sampled> rest(sampled_);
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    const auto count = static_cast<size_t>(tokens_.counts[i]);
+    if (answers_[i].id) settle(answers_[i], rest.first(count));
+    rest = rest.subspan(count);
+  }
+  for (const Fork &fork : forks_) {
+    if (const auto found = jobs_.find(fork.id); found != jobs_.end())
+      take(*found->second, *found->second->choices[static_cast<size_t>(fork.index)], fork.sampled);
+  }
   return true;
+}
+
+// Drafts for the sequences whose tokens are all known.
+void Leader::guess() {
+  for (Sequence *sequence : scheduler_.running_sequences()) {
+    const bool decodes = static_cast<int32_t>(sequence->tokens.size()) > sequence->prompt && sequence->forks == 0;
+    if (sequence->speculates && decodes && sequence->in_flight == 0) options_.draft(sequence->tokens, sequence->drafts);
+  }
+}
+
+void Leader::note_start(const ScheduledStep &step, double now) {
+  for (const ScheduledSequence &entry : step.sequences) {
+    Job &started = job(*entry.sequence);
+    if (started.first_step_s < 0) started.first_step_s = now;
+  }
 }
 
 // The next tokens, and the logits that requests asked for.
 void Leader::read_rows(const ScheduledStep &step, std::span<float> logits_NV) {
-  const auto vocab = static_cast<size_t>(ranks_.spec().vocab);
-  answers_.assign(step.sequences.size(), {});
-  next_tokens_.assign(step.sequences.size(), 0);
-  for (size_t i = 0; i < step.sequences.size(); ++i) {
-    const ScheduledSequence &entry = step.sequences[i];
-    const Sequence &sequence = *entry.sequence;
-    const auto row = static_cast<size_t>(entry.first_row + entry.rows - 1);
-    try {
-      if (entry.prompt_rows) copy_prompt_rows(job(sequence), entry, logits_NV);
-      if (entry.samples) answers_[i].sampled = sample(job(sequence), logits_NV.subspan(row * vocab, vocab));
-    } catch (const Error &error) {
-      answers_[i].failure = error.what();
-    }
-    if (!entry.samples) continue;
-    next_tokens_[i] = std::max(answers_[i].sampled.token, 0);
-    ranks_.slots().set_last_token(sequence.slot, next_tokens_[i]);
+  answers_.clear();
+  sampled_.clear();
+  forks_.clear();
+  tokens_.counts.clear();
+  tokens_.tokens.clear();
+  size_t draft = 0;
+  for (const ScheduledSequence &entry : step.sequences) {
+    const size_t before = sampled_.size();
+    answers_.emplace_back();
+    if (entry.sequence) read_entry(step, entry, draft, logits_NV);
+    if (!answers_.back().failure.empty()) sampled_.resize(before);
+    for (size_t i = before; i < sampled_.size(); ++i) tokens_.tokens.push_back(sampled_[i].token);
+    tokens_.counts.push_back(static_cast<int32_t>(sampled_.size() - before));
+    draft += static_cast<size_t>(entry.drafts);
   }
 }
 
-Sampled Leader::sample(Job &job, std::span<float> logits_V) {
-  const SamplingChange &sampling = ranks_.slots().sampling(job.sequence.slot);
-  const int32_t position = job.sequence.scheduled();
-  if (!job.processor) return sampler_.sample(logits_V, sampling, position);
-  job.processor->follow(job.sequence.tokens, position);
-  return sampler_.sample(logits_V, sampling, position, *job.processor);
+void Leader::read_entry(const ScheduledStep &step, const ScheduledSequence &entry, size_t first_draft,
+                        std::span<float> logits_NV) {
+  Sequence &sequence = *entry.sequence;
+  Job &owner = job(sequence);
+  Answer &answer = answers_.back();
+  answer.id = sequence.id;
+  answer.index = sequence.index;
+  answer.samples = entry.samples;
+  try {
+    if (entry.prompt_rows) copy_prompt_rows(owner, entry, logits_NV);
+    if (!entry.samples) return;
+    const std::span<const int32_t> drafts(step.drafts);
+    read_tokens(owner, entry, drafts.subspan(first_draft, static_cast<size_t>(entry.drafts)), logits_NV);
+  } catch (const Error &error) {
+    answer.failure = error.what();
+  }
+}
+
+void Leader::read_tokens(Job &job, const ScheduledSequence &entry, std::span<const int32_t> drafts,
+                         std::span<float> logits_NV) {
+  const Sequence &sequence = *entry.sequence;
+  Choice &choice = job.choice(sequence);
+  int32_t position = sequence.committed + entry.tokens, number = entry.first_row + entry.rows - entry.drafts - 1;
+  if (job.beams) {
+    LogitsProcessor *processor = choice.processor ? &*choice.processor : nullptr;
+    if (processor) processor->follow(sequence.tokens, position);
+    job.beams->add_row(job.beam_of(sequence), row(logits_NV, number), sequence.sampling, processor, position);
+    return;
+  }
+  for (int32_t fork = 1; fork <= sequence.forks; ++fork) {
+    Choice &other = *job.choices[static_cast<size_t>(fork)];
+    forks_.push_back({sequence.id, fork, sample(other, row(logits_NV, number), sequence.tokens, position)});
+  }
+  for (size_t draft = 0;; ++draft, ++number, ++position) {
+    sampled_.push_back(sample(choice, row(logits_NV, number), sequence.tokens, position));
+    if (draft == drafts.size() || sampled_.back().token != drafts[draft]) break;
+  }
+  ranks_.slots().set_last_token(sequence.slot, sampled_.back().token);
+}
+
+std::span<float> Leader::row(std::span<float> logits_NV, int32_t number) const {
+  const auto vocab = static_cast<size_t>(ranks_.spec().vocab);
+  return logits_NV.subspan(static_cast<size_t>(number) * vocab, vocab);
+}
+
+// `known`: the sequence's tokens as far as they are committed; `position`: where the drawn one will stand.
+Sampled Leader::sample(Choice &choice, std::span<float> logits_V, std::span<const int32_t> known, int32_t position) {
+  const SamplingChange &sampling = choice.sequence.sampling;
+  if (!choice.processor) return sampler_.sample(logits_V, sampling, position);
+  choice.processor->follow(known, position);
+  return sampler_.sample(logits_V, sampling, position, *choice.processor);
 }
 
 void Leader::copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV) {
   const auto vocab = static_cast<size_t>(ranks_.spec().vocab);
   const std::span<const float> rows =
       logits_NV.subspan(static_cast<size_t>(entry.first_row) * vocab, static_cast<size_t>(entry.rows) * vocab);
-  const std::span<const int32_t> prompt(job.sequence.tokens.data(), static_cast<size_t>(job.sequence.prompt));
-  deliver_prompt_rows(job.request, prompt, job.sequence.prompt_rows, rows, ranks_.spec().vocab, sampler_);
+  deliver_prompt_rows(job.request, job.request.prompt, entry.sequence->prompt_rows, rows, ranks_.spec().vocab, sampler_);
 }
 
-void Leader::settle(Job &job, const ScheduledSequence &entry, Answer &answer) {
-  if (!answer.failure.empty()) return finish(job, INGOT_ERROR, answer.failure);
-  if (!entry.samples) {
-    if (!job.sequence.generates && job.sequence.committed == job.sequence.prompt) finish(job, INGOT_LENGTH);
+// The prompts of the step are committed: the sequences that begin there share their pages.
+void Leader::start_forks() {
+  for (const Fork &fork : forks_) {
+    Job &job = *jobs_.at(fork.id);
+    Sequence &parent = job.choices[0]->sequence, &child = job.choices[static_cast<size_t>(fork.index)]->sequence;
+    child.tokens = job.request.prompt;
+    child.tokens.push_back(fork.sampled.token);
+    scheduler_.fork(parent, child);
+    --parent.forks;
+  }
+}
+
+void Leader::settle(const Answer &answer, std::span<const Sampled> sampled) {
+  const auto found = jobs_.find(answer.id);
+  if (found == jobs_.end()) return;  // it ended by another of its sequences
+  Job &job = *found->second;
+  if (!answer.failure.empty()) return end_all(job, INGOT_ERROR, answer.failure);
+  Choice &choice = *job.choices[static_cast<size_t>(answer.index)];
+  const Sequence &sequence = choice.sequence;
+  if (!sequence.generates) {
+    if (sequence.committed == sequence.prompt) end_all(job, INGOT_LENGTH);
     return;
   }
+  if (!answer.samples) return;
   if (job.first_token_s < 0) job.first_token_s = clock_();
-  Job::Taken taken = job.take(answer.sampled, vocabulary_, limits().length());
-  events_.push_back(std::move(taken.event));
-  if (taken.finish != INGOT_RUNNING) finish(job, taken.finish);
+  if (job.beams) return advance_beams(job);
+  for (const Sampled &token : sampled) {
+    take(job, choice, token);
+    if (!jobs_.contains(answer.id) || choice.finish != INGOT_RUNNING) return;
+  }
 }
 
-void Leader::finish(Job &job, IngotFinish reason, const std::string &sentence) {
-  events_.push_back(job.finish(reason, sentence, clock_()));
+void Leader::take(Job &job, Choice &choice, const Sampled &sampled) {
+  job.take(choice, sampled, vocabulary_, events_);
+  if (choice.finish != INGOT_RUNNING) end_choice(job, choice, choice.finish);
+}
+
+void Leader::advance_beams(Job &job) {
+  if (!job.beams->ready()) return;
+  const std::vector<BeamSearch::Step> steps = job.beams->advance();
+  if (!steps.empty()) return move_beams(job, steps);
+  if (job.beams->results().size() < static_cast<size_t>(job.request.n)) {
+    return end_all(job, INGOT_ERROR,
+                   "the beam search found " + std::to_string(job.beams->results().size()) +
+                       " texts, fewer than n; what it may not generate leaves too few tokens");
+  }
+  job.deliver_beams(vocabulary_, longest_, clock_(), events_);
+  for (const auto &choice : job.choices) scheduler_.remove(choice->sequence);
+  close(job, job.beams->results()[0].ended ? INGOT_STOP : INGOT_LENGTH);
+}
+
+// Each beam goes on from its parent: the first child of a parent in its place, others in places that are free now,
+// sharing the parent's pages.
+void Leader::move_beams(Job &job, const std::vector<BeamSearch::Step> &steps) {
+  std::vector<int32_t> places(steps.size(), -1);
+  std::vector<bool> taken(job.choices.size(), false);
+  const auto sequence = [&](int32_t place) -> Sequence & { return job.choices[static_cast<size_t>(place)]->sequence; };
+  const auto parent = [&](size_t beam) { return job.places[static_cast<size_t>(steps[beam].parent)]; };
+  for (size_t beam = 0; beam < steps.size(); ++beam) {
+    if (taken[static_cast<size_t>(parent(beam))]) continue;
+    places[beam] = parent(beam);
+    taken[static_cast<size_t>(parent(beam))] = true;
+  }
+  for (size_t place = 0; place < taken.size(); ++place) {
+    if (!taken[place]) scheduler_.remove(sequence(static_cast<int32_t>(place)));
+  }
+  sequence(0).forks = 0;
+  for (size_t beam = 0; beam < steps.size(); ++beam) {
+    if (places[beam] >= 0) continue;
+    const auto free = std::find(taken.begin(), taken.end(), false);
+    *free = true;
+    places[beam] = static_cast<int32_t>(free - taken.begin());
+    Sequence &child = sequence(places[beam]);
+    child.tokens = sequence(parent(beam)).tokens;
+    child.tokens.push_back(steps[beam].token);
+    scheduler_.fork(sequence(parent(beam)), child);
+  }
+  for (size_t beam = 0; beam < steps.size(); ++beam) {
+    if (places[beam] == parent(beam)) scheduler_.extend(sequence(places[beam]), steps[beam].token);
+  }
+  job.places = std::move(places);
+}
+
+void Leader::end_choice(Job &job, Choice &choice, IngotFinish reason) {
+  job.end(choice, reason, "", clock_(), events_);
+  scheduler_.remove(choice.sequence);
+  if (!job.ended()) return;
+  job.deliver(events_);
+  close(job, reason);
+}
+
+void Leader::end_all(Job &job, IngotFinish reason, const std::string &sentence) {
+  const double now = clock_();
+  for (const auto &choice : job.choices) {
+    scheduler_.remove(choice->sequence);
+    const bool told = !job.beams || choice->sequence.index < job.request.n;
+    if (choice->finish == INGOT_RUNNING && told) job.end(*choice, reason, sentence, now, events_);
+  }
+  job.deliver(events_);
+  close(job, reason);
+}
+
+void Leader::close(Job &job, IngotFinish reason) {
   ++statistics_.finished[reason];
-  scheduler_.remove(job.sequence);
-  const uint64_t id = job.sequence.id;
+  const uint64_t id = job.request.id;
   jobs_.erase(id);
 }
 

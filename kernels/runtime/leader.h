@@ -1,5 +1,5 @@
-// The one loop that decides: schedules a step, has it run, samples, commits, says what happened. Without threads or a
-// clock of its own, so that a simulation can drive it.
+// The one loop that decides: schedules steps ahead, has the oldest run, samples, commits, says what happened. Without
+// threads or a clock of its own, so that a simulation can drive it.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -13,6 +13,7 @@
 #include "runtime/block_manager.h"
 #include "runtime/event.h"
 #include "runtime/job.h"
+#include "runtime/policy.h"
 #include "runtime/ranks.h"
 #include "runtime/request.h"
 #include "runtime/sampler.h"
@@ -25,6 +26,10 @@ struct LeaderOptions {
   int32_t token_budget;
   std::vector<int32_t> end_ids;
   bool reuse = true;  // prefixes of earlier requests
+  Policy policy = Policy::max_utilization;
+  int32_t lag = 0;  // steps scheduled ahead of the one that runs, 0 to most_lag
+  // Guesses what follows `tokens`; a step then checks several tokens at once. Empty: nothing is guessed.
+  std::function<void(std::span<const int32_t> tokens, std::vector<int32_t> &drafts)> draft = {};
 };
 
 struct Statistics {
@@ -58,17 +63,38 @@ class Leader {
   const Scheduler &scheduler() const { return scheduler_; }
 
  private:
+  // What a step's rows gave one of its sequences, by value: the request may end before its turn comes.
   struct Answer {
-    Sampled sampled;
+    uint64_t id = 0;  // 0: the sequence has ended already
+    int32_t index = 0;
+    bool samples = false;
     std::string failure;
+  };
+  struct Fork {
+    uint64_t id;
+    int32_t index;
+    Sampled sampled;
   };
 
   Job &job(const Sequence &sequence) { return *jobs_.at(sequence.id); }
+  void guess();
+  void note_start(const ScheduledStep &step, double now);
   void read_rows(const ScheduledStep &step, std::span<float> logits_NV);
+  void read_entry(const ScheduledStep &step, const ScheduledSequence &entry, size_t first_draft,
+                  std::span<float> logits_NV);
+  void read_tokens(Job &job, const ScheduledSequence &entry, std::span<const int32_t> drafts,
+                   std::span<float> logits_NV);
   void copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV);
-  Sampled sample(Job &job, std::span<float> logits_V);
-  void settle(Job &job, const ScheduledSequence &entry, Answer &answer);
-  void finish(Job &job, IngotFinish reason, const std::string &sentence = "");
+  std::span<float> row(std::span<float> logits_NV, int32_t number) const;
+  Sampled sample(Choice &choice, std::span<float> logits_V, std::span<const int32_t> known, int32_t position);
+  void start_forks();
+  void settle(const Answer &answer, std::span<const Sampled> sampled);
+  void take(Job &job, Choice &choice, const Sampled &sampled);
+  void advance_beams(Job &job);
+  void move_beams(Job &job, const std::vector<BeamSearch::Step> &steps);
+  void end_choice(Job &job, Choice &choice, IngotFinish reason);
+  void end_all(Job &job, IngotFinish reason, const std::string &sentence = "");
+  void close(Job &job, IngotFinish reason);
 
   Ranks &ranks_;
   Vocabulary vocabulary_;
@@ -76,10 +102,13 @@ class Leader {
   std::function<double()> clock_;
   BlockManager blocks_;
   Scheduler scheduler_;
+  int32_t longest_;  // tokens of one sequence
   Sampler sampler_;
   std::unordered_map<uint64_t, std::unique_ptr<Job>> jobs_;
   std::vector<Answer> answers_;  // of the step at hand, by sequence
-  std::vector<int32_t> next_tokens_;
+  StepTokens tokens_;
+  std::vector<Sampled> sampled_;  // by token
+  std::vector<Fork> forks_;       // first tokens of the sequences that its prompts fork into
   std::vector<Event> events_;
   Statistics statistics_;
 };

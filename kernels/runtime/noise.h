@@ -17,4 +17,13 @@ inline double uniform(uint64_t seed, int64_t position) {
   return static_cast<double>(mix(stream + static_cast<uint64_t>(position + 1) * golden) >> 11) * 0x1p-53;
 }
 
+// The seed of sequence `index` of a request: its own noise, and that of sequence 0 is the request's.
+inline uint64_t seed_of_choice(uint64_t seed, int32_t index) {
+  if (index == 0) return seed;
+  uint64_t z = seed + static_cast<uint64_t>(index) * 0xD1B54A32D192ED03u;
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+  return z ^ z >> 31;
+}
+
 }  // namespace ingot

@@ -4,14 +4,29 @@
 
 namespace ingot {
 
-PageKey PageKey::of(const PageKey &parent, std::span<const int32_t> tokens, uint64_t extra) {
-  Sha256 hash;
-  hash.update(parent.text.data(), parent.text.size());
-  hash.update(&extra, sizeof extra);
-  hash.update(tokens.data(), tokens.size_bytes());
+namespace {
+
+PageKey key_of(Sha256 &hash) {
   PageKey key;
   std::memcpy(key.text.data(), hash.hex().data(), key.text.size());
   return key;
+}
+
+}  // namespace
+
+PageKey PageKey::of(const PageKey &parent, std::span<const int32_t> tokens) {
+  Sha256 hash;
+  hash.update(parent.text.data(), parent.text.size());
+  hash.update(tokens.data(), tokens.size_bytes());
+  return key_of(hash);
+}
+
+PageKey PageKey::root(uint64_t adapter, std::string_view salt) {
+  if (adapter == 0 && salt.empty()) return {};
+  Sha256 hash;
+  hash.update(&adapter, sizeof adapter);
+  hash.update(salt.data(), salt.size());
+  return key_of(hash);
 }
 
 PagePool::PagePool(int32_t pages)

@@ -9,17 +9,23 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 namespace ingot {
 
-// What a page holds: a hash of (the key of the page before, tokens, extra). 128 bits of SHA-256, as hexadecimal text.
+// What a page holds: a hash of (the key of the page before, tokens), the first of a chain hashing what besides the
+// tokens decides a page's contents or who may see them: adapter and salt. 128 bits of SHA-256, as hexadecimal text: to
+// find two chains of one key takes 2^64 hashes, and without knowing a salt nobody can name a key under it. Equal keys
+// are taken for equal contents.
 struct PageKey {
   std::array<char, 32> text{};
 
   bool operator==(const PageKey &) const = default;
-  static PageKey of(const PageKey &parent, std::span<const int32_t> tokens, uint64_t extra);
+  static PageKey of(const PageKey &parent, std::span<const int32_t> tokens);
+  // The parent of a sequence's first page; all zeros without adapter and salt.
+  static PageKey root(uint64_t adapter, std::string_view salt);
 };
 
 class PagePool {

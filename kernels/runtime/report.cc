@@ -64,8 +64,11 @@ std::string describe(const OpenFacts &facts) {
   engine.string("directory", facts.manifest.directory)
       .string("engine", facts.manifest.engine)
       .string("ingot", facts.manifest.ingot);
-  engine.string("dtype", facts.manifest.dtype).number("vocab", spec.vocab).number("ranks", facts.manifest.ranks);
+  engine.string("dtype", facts.manifest.dtype)
+      .number("vocab", spec.vocab)
+      .number("ranks", facts.manifest.ranks);
   engine.string("kernels", facts.kernels).number("threads", facts.threads);
+  engine.string("policy", policy_names[static_cast<int32_t>(facts.options.policy)]).number("lag", facts.options.lag);
   engine.raw("limits", limits_of(facts)).raw("cache_groups", groups_of(facts.ranks));
   std::vector<int64_t> sums(4, 0);
   JsonWriter ranks('[');
@@ -86,6 +89,7 @@ std::string describe(const Statistics &statistics, const std::vector<IngotOpTime
   numbers.number("generated_tokens", count(counts.generated_tokens))
       .number("cached_tokens", count(counts.matched_tokens));
   numbers.number("preemptions", count(counts.preemptions)).number("requests", count(statistics.requests));
+  numbers.number("forks", count(counts.forks));
   numbers.number("running", count(statistics.running)).number("waiting", count(statistics.waiting));
   numbers.number("free_pages", statistics.free_pages).number("stopped", count(statistics.finished[INGOT_STOP]));
   numbers.number("ended_by_length", count(statistics.finished[INGOT_LENGTH]));

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int32_t most_stops = 64, most_stop_ids = 1024, most_logprobs = 64, most_bad_words = 1 << 20,
                   most_bad_word_tokens = 1024;
-constexpr size_t most_stop_bytes = 1024;
+constexpr size_t most_stop_bytes = 1024, most_salt_bytes = 1024;
 
 void check_integer(const char *name, int32_t value, int32_t low, int32_t high, const char *meaning = "") {
   if (value < low || value > high)
@@ -133,6 +133,68 @@ std::shared_ptr<const BadWords> read_bad_words(const IngotRequest &given, const 
   return shelf.get({given.bad_words, tokens}, {given.bad_word_lengths, static_cast<size_t>(given.n_bad_words)});
 }
 
+int32_t or_one(int32_t count) { return count == 0 ? 1 : count; }
+
+void check_choices(const IngotRequest &given, const RequestLimits &limits) {
+  check_integer("n", given.n, 0, limits.max_sequences, ", the sequences that this engine runs together; 0 means 1");
+  check_integer("best_of", given.best_of, 0, limits.max_sequences,
+                ", the sequences that this engine runs together; 0 means n");
+  const int32_t n = or_one(given.n);
+  if (given.best_of && given.best_of < n)
+    fail(INGOT_INVALID, "best_of is %d, but n is %d; it must be at least n, or 0", given.best_of, n);
+}
+
+void check_beams(const IngotRequest &given, const RequestLimits &limits) {
+  check_integer("beam_width", given.beam_width, 0, limits.max_sequences,
+                ", the sequences that this engine runs together; 1 means no beam search");
+  check_integer("early_stopping", given.early_stopping, 0, 2, "; 0: no, 1: yes, 2: never");
+  if (!std::isfinite(given.length_penalty))
+    fail(INGOT_INVALID, "length_penalty is %g; it must be finite", static_cast<double>(given.length_penalty));
+  if (given.beam_width <= 1) return;
+  const size_t ends = (given.ignore_eos ? 0 : limits.end_tokens) + static_cast<size_t>(given.n_stop_ids);
+  if (beam_candidates(given.beam_width, ends) > limits.vocab) {
+    fail(INGOT_INVALID, "beam_width is %d; with %zu end tokens it looks at %lld continuations, the vocabulary has %d",
+         given.beam_width, ends, static_cast<long long>(beam_candidates(given.beam_width, ends)), limits.vocab);
+  }
+  const auto refuse = [&](const char *what, const char *cure) {
+    fail(INGOT_INVALID, "beam_width is %d, but %s; %s", given.beam_width, what, cure);
+  };
+  if (or_one(given.n) > given.beam_width) {
+    fail(INGOT_INVALID, "n is %d, but beam_width is %d; a beam search gives at most as many texts as it has beams",
+         given.n, given.beam_width);
+  }
+  if (given.best_of) refuse("best_of is set", "a beam search is itself a choice of the best; set n alone");
+  if (given.temperature != 0) refuse("temperature is not 0", "beam search draws nothing; set temperature to 0");
+  if (given.n_stops) refuse("there are stop strings", "give stop_ids, or search for them in the result");
+  if (given.logprobs > 0) refuse("logprobs is above 0", "beam search keeps those of chosen tokens only; set it to 0");
+  if (given.max_tokens == 0) refuse("max_tokens is 0", "set it to what a text may have");
+}
+
+// Under guaranteed_no_evict all sequences of a request run to their ends together, which must fit when it is alone.
+void check_pages(const Request &request, const RequestLimits &limits) {
+  if (limits.policy != Policy::guaranteed_no_evict || request.sequences() == 1) return;
+  const auto prompt = static_cast<int32_t>(request.prompt.size());
+  const int64_t length = std::min<int64_t>(limits.length(), int64_t{prompt} + request.max_tokens);
+  for (size_t g = 0; g < limits.groups.size(); ++g) {
+    const int64_t pages =
+        pages_of_forks(limits.groups[g], request.sequences(), prompt, static_cast<int32_t>(length), limits.lag);
+    if (pages <= limits.groups[g].pages - 1) continue;
+    fail(INGOT_INVALID,
+         "%d sequences of up to %lld tokens need %lld pages of cache group %zu, it has %d, and policy "
+         "guaranteed_no_evict evicts nobody; ask for fewer or shorter ones, open the engine with more cache_bytes, or "
+         "with policy max_utilization",
+         request.sequences(), static_cast<long long>(length), static_cast<long long>(pages), g,
+         limits.groups[g].pages - 1);
+  }
+}
+
+std::string read_salt(const IngotRequest &given) {
+  if (!given.salt) return "";
+  const size_t bytes = strnlen(given.salt, most_salt_bytes + 1);
+  if (bytes > most_salt_bytes) fail(INGOT_INVALID, "salt is longer than %zu bytes; give a hash of it", most_salt_bytes);
+  return {given.salt, bytes};
+}
+
 // A caller that was compiled before the last fields came has none of them.
 IngotRequest widened(const IngotRequest &given) {
   constexpr size_t least = offsetof(IngotRequest, bias_ids);
@@ -151,10 +213,13 @@ Request read_request(const IngotRequest &asked, const RequestLimits &limits, Bad
   const IngotRequest given = widened(asked);
   check_numbers(given, limits);
   check_prompt(given, limits);
+  check_choices(given, limits);
+  check_beams(given, limits);
   Request request;
   request.stops = read_stops(given, limits);
   if (given.n_bias != 0 || given.n_bad_words != 0)
-    request.lists = std::make_shared<const TokenLists>(read_bias(given, limits), read_bad_words(given, limits, shelf));
+    request.lists =
+        std::make_shared<const TokenLists>(TokenLists{read_bias(given, limits), read_bad_words(given, limits, shelf)});
   request.prompt.assign(given.ids, given.ids + given.n_ids);
   request.max_tokens = given.max_tokens;
   request.min_tokens = given.min_tokens;
@@ -176,6 +241,14 @@ Request read_request(const IngotRequest &asked, const RequestLimits &limits, Bad
   request.prompt_top_ids = given.prompt_top_ids;
   request.prompt_top_logprobs = given.prompt_top_logprobs;
   request.priority = given.priority;
+  request.n = or_one(given.n);
+  request.beam_width = or_one(given.beam_width);
+  request.best_of = request.beam_width > 1 ? 1 : std::max(request.n, given.best_of);
+  request.length_penalty = given.length_penalty;
+  request.early_stopping = static_cast<EarlyStopping>(given.early_stopping);
+  request.reuse = given.no_reuse == 0;
+  request.salt = read_salt(given);
+  check_pages(request, limits);
   return request;
 }
 
@@ -185,7 +258,7 @@ SamplingChange Request::sampling(int32_t prompt_tokens) const {
   sampling.top_k = top_k;
   sampling.temperature = temperature;
   sampling.top_p = top_p;
-  sampling.logprobs = logprobs;
+  sampling.logprobs = best_of > n ? std::max(0, logprobs) : logprobs;  // best_of ranks by them
   sampling.no_repeat_ngram_size = no_repeat_ngram_size;
   sampling.min_p = min_p;
   sampling.repetition_penalty = repetition_penalty;

@@ -1,21 +1,30 @@
 // A request as it was submitted, copied and checked: the one validation layer for whatever calls the C API.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "ingot.h"
+#include "runtime/beam_search.h"
+#include "runtime/block_manager.h"
 #include "runtime/logits_processor.h"
+#include "runtime/policy.h"
 #include "runtime/step.h"
 
 namespace ingot {
 
 struct RequestLimits {
   int32_t vocab;
-  int32_t max_length;    // tokens of one sequence that the engine was built for
-  int32_t cache_length;  // tokens of one sequence that the cache holds when it is alone
-  bool has_text;         // whether token ids have bytes
+  int32_t max_length;         // tokens of one sequence that the engine was built for
+  int32_t cache_length;       // tokens of one sequence that the cache holds when it is alone
+  bool has_text;              // whether token ids have bytes
+  size_t end_tokens = 0;      // that the engine has
+  int32_t max_sequences = 1;  // that run together
+  Policy policy = Policy::max_utilization;
+  int32_t lag = 0;
+  std::vector<PageGroup> groups = {};
 
   int32_t length() const { return max_length < cache_length ? max_length : cache_length; }
 };
@@ -38,8 +47,15 @@ struct Request {
   int32_t *prompt_top_ids = nullptr;
   int32_t prompt_top = 0;
   int32_t priority = 0;
+  int32_t n = 1, best_of = 1, beam_width = 1;  // what is told, sampled, searched; at least 1
+  float length_penalty = 1;
+  EarlyStopping early_stopping = EarlyStopping::no;
+  bool reuse = true;  // of prefixes across requests
+  std::string salt;
   double submitted_s = 0;
 
+  // That it runs together.
+  int32_t sequences() const { return std::max(best_of, beam_width); }
   bool wants_prompt_rows() const { return logits || prompt_logprobs; }
   // Its settings of fixed size, for a prompt of so many tokens; the slot is still to come.
   SamplingChange sampling(int32_t prompt_tokens) const;

@@ -20,7 +20,8 @@ Scheduler::Scheduler(const SchedulerLimits &limits, BlockManager &blocks) : limi
 
 void Scheduler::add(Sequence &sequence) {
   sequence.length = sequence.given = static_cast<int32_t>(sequence.tokens.size());
-  sequence.pages = blocks_.empty(static_cast<uint64_t>(sequence.adapter));
+  sequence.committed = sequence.in_flight = 0;
+  sequence.pages = blocks_.empty(sequence.root, sequence.reuse);
   insert(waiting_, sequence);
 }
 
@@ -31,6 +32,56 @@ void Scheduler::remove(Sequence &sequence) {
   } else {
     std::erase(waiting_, &sequence);
   }
+  if (sequence.in_flight == 0) return;
+  for (const auto &flight : flights_) {
+    for (ScheduledSequence &entry : flight->sequences) {
+      if (entry.sequence == &sequence) entry.sequence = nullptr;
+    }
+  }
+  sequence.in_flight = 0;
+}
+
+void Scheduler::fork(const Sequence &parent, Sequence &child) {
+  child.length = child.given = static_cast<int32_t>(child.tokens.size());
+  child.committed = child.in_flight = 0;
+  child.rests = false;
+  child.drafts.clear();
+  child.matched = std::max(0, parent.matched);
+  child.prompt_rows = parent.prompt_rows;
+  if (parent.slot < 0 || free_slots_.empty() || overtakes(child)) {
+    child.pages = blocks_.empty(child.root, child.reuse);
+    insert(waiting_, child);
+    return;
+  }
+  child.pages = blocks_.fork(parent.pages);
+  child.committed = parent.committed;
+  enter_slot(child);
+  insert(running_, child);
+  ++counts_.forks;
+}
+
+// Whether somebody waits who should run before. Who forks under guaranteed_no_evict has its place already.
+bool Scheduler::overtakes(const Sequence &sequence) const {
+  if (limits_.policy == Policy::guaranteed_no_evict) return false;
+  const auto first = first_waiting();
+  return first != waiting_.end() && precedes(**first, sequence);
+}
+
+std::vector<Sequence *>::const_iterator Scheduler::first_waiting() const {
+  return std::find_if(waiting_.begin(), waiting_.end(), [](const Sequence *sequence) { return !sequence->rests; });
+}
+
+void Scheduler::extend(Sequence &sequence, int32_t token) {
+  sequence.tokens.push_back(token);
+  sequence.length = sequence.given = static_cast<int32_t>(sequence.tokens.size());
+  sequence.rests = false;
+  ++counts_.generated_tokens;
+}
+
+void Scheduler::enter_slot(Sequence &sequence) {
+  sequence.slot = free_slots_.back();
+  sequence.entered = false;
+  free_slots_.pop_back();
 }
 
 void Scheduler::leave_slot(Sequence &sequence) {
@@ -40,17 +91,31 @@ void Scheduler::leave_slot(Sequence &sequence) {
 }
 
 const ScheduledStep *Scheduler::schedule() {
-  writer_.start(counts_.steps);
-  step_.sequences.clear();
-  preempted_ = false;
+  if (draining_ && !flights_.empty()) return nullptr;
+  draining_ = preempted_ = false;
+  if (spare_.empty()) spare_.push_back(std::make_unique<ScheduledStep>());
+  step_ = std::move(spare_.back());
+  spare_.pop_back();
+  step_->writer.start(counts_.steps);
+  step_->sequences.clear();
+  step_->drafts.clear();
   Room room{limits_.max_tokens, limits_.max_rows, 0};
   schedule_running(room);
-  if (!preempted_) schedule_waiting(room);
-  if (step_.sequences.empty()) return nullptr;
+  if (!preempted_ && !draining_) schedule_waiting(room);
+  // Everybody who runs rests, and holds what those need for whom they rest.
+  while (step_->sequences.empty() && flights_.empty() && !running_.empty() && !waiting_.empty()) {
+    preempt(*running_.back());
+    schedule_waiting(room);
+  }
+  if (step_->sequences.empty()) {
+    spare_.push_back(std::move(step_));
+    return nullptr;
+  }
   ensure_a_row();
-  step_.message = writer_.finish();
+  step_->message = step_->writer.finish();
   ++counts_.steps;
-  return &step_;
+  flights_.push_back(std::move(step_));
+  return flights_.back().get();
 }
 
 void Scheduler::schedule_running(Room &room) {
@@ -59,29 +124,38 @@ void Scheduler::schedule_running(Room &room) {
     room.sequences_to_come = static_cast<int32_t>(running_.size() - i) - 1;
     const int32_t wanted = chunk(sequence, room);
     if (wanted == 0) continue;
+    if (const int32_t drafts = find_drafts(sequence, wanted, room)) {
+      put(sequence, wanted, drafts, room);
+      continue;
+    }
     const int32_t granted = find_pages(sequence, wanted);
-    if (sequence.slot >= 0 && granted > 0) put(sequence, granted, room);
+    if (draining_) return;
+    if (sequence.slot >= 0 && granted > 0) put(sequence, granted, 0, room);
   }
 }
 
 void Scheduler::schedule_waiting(Room &room) {
   room.sequences_to_come = 0;
-  while (!waiting_.empty() && !free_slots_.empty() && room.tokens > 0 && room.rows > 0) {
-    Sequence &sequence = *waiting_.front();
-    if (!admit(sequence)) return;
+  while (!free_slots_.empty() && room.tokens > 0 && room.rows > 0) {
+    const auto first = first_waiting();
+    if (first == waiting_.end()) return;
+    Sequence &sequence = **first;
+    if (!has_slot(sequence) || !admit(first)) return;
     const int32_t tokens = std::min(
         chunk(sequence, room), blocks_.reach(sequence.pages, sequence.committed, sequence.length) - sequence.committed);
     blocks_.reserve(sequence.pages, sequence.committed, sequence.committed + tokens);
-    put(sequence, tokens, room);
+    if (tokens > 0) put(sequence, tokens, 0, room);
   }
 }
 
-// Moves the first waiting sequence into a slot, if all its tokens will find pages without taking anybody's.
-bool Scheduler::admit(Sequence &sequence) {
+// Moves a waiting sequence into a slot, if the policy finds pages for it.
+bool Scheduler::admit(std::vector<Sequence *>::const_iterator place) {
+  Sequence &sequence = **place;
   sequence.length = sequence.given = static_cast<int32_t>(sequence.tokens.size());
   sequence.committed = 0;
   if (!sequence.wants_prompt_rows || sequence.prompt_rows == sequence.prompt) {
-    sequence.committed = blocks_.match(sequence.pages, sequence.tokens, sequence.length - 1);
+    const int32_t computed = std::min(sequence.length, sequence.limit);
+    sequence.committed = blocks_.match(sequence.pages, sequence.tokens, computed - 1);
   }
   if (!running_.empty() && !has_room(sequence)) {
     blocks_.release(sequence.pages);
@@ -90,20 +164,34 @@ bool Scheduler::admit(Sequence &sequence) {
   }
   if (sequence.matched < 0) sequence.matched = sequence.committed;
   counts_.matched_tokens += static_cast<uint64_t>(sequence.committed);
-  sequence.slot = free_slots_.back();
-  sequence.entered = false;
-  free_slots_.pop_back();
-  waiting_.erase(waiting_.begin());
+  waiting_.erase(place);
+  enter_slot(sequence);
   insert(running_, sequence);
   return true;
 }
 
-bool Scheduler::has_room(const Sequence &candidate) const {
-  std::vector<int64_t> demand;
-  for (const Sequence *sequence : running_)
-    blocks_.add_demand(sequence->pages, sequence->length + 1, limits_.max_tokens, demand);
-  blocks_.add_demand(candidate.pages, candidate.length + 1, limits_.max_tokens, demand);
-  return blocks_.covers(demand);
+bool Scheduler::has_slot(const Sequence &candidate) const {
+  if (limits_.policy == Policy::max_utilization) return true;
+  int64_t wanted = 1 + candidate.forks;
+  for (const Sequence *sequence : running_) wanted += sequence->forks;
+  return wanted <= static_cast<int64_t>(free_slots_.size());
+}
+
+bool Scheduler::has_room(const Sequence &candidate) {
+  demand_.assign(blocks_.groups().size(), 0);
+  for (const Sequence *sequence : running_) add_demand(*sequence);
+  add_demand(candidate);
+  return blocks_.covers(demand_);
+}
+
+void Scheduler::add_demand(const Sequence &sequence) {
+  const int32_t from = sequence.scheduled(), chunk = limits_.max_tokens * (1 + limits_.lag);
+  if (limits_.policy == Policy::max_utilization) {
+    blocks_.add_demand(sequence.pages, from, sequence.length + 1, chunk, demand_);
+    return;
+  }
+  blocks_.add_demand(sequence.pages, from, sequence.limit, chunk, demand_);
+  if (sequence.forks) blocks_.add_fork_demand(sequence.forks, sequence.prompt, sequence.limit, chunk, demand_);
 }
 
 // How many tokens of the sequence the step has room for.
@@ -116,11 +204,26 @@ int32_t Scheduler::chunk(const Sequence &sequence, const Room &room) const {
   return std::max(0, tokens);
 }
 
+// Reserves pages for `tokens` tokens and as many drafts behind them as the step, the request and free pages have room
+// for; how many. 0: nothing was reserved.
+int32_t Scheduler::find_drafts(Sequence &sequence, int32_t tokens, const Room &room) {
+  const int32_t from = sequence.scheduled(), end = from + tokens;
+  if (sequence.drafts.empty() || end != sequence.length || from < sequence.prompt) return 0;
+  int32_t drafts = std::min({static_cast<int32_t>(sequence.drafts.size()), sequence.limit - sequence.length,
+                             room.tokens - room.sequences_to_come - tokens, room.rows - room.sequences_to_come - 1});
+  drafts = std::min(drafts, blocks_.reach(sequence.pages, from, end + std::max(0, drafts)) - end);
+  if (drafts <= 0) return 0;
+  blocks_.reserve(sequence.pages, from, end + drafts);
+  return drafts;
+}
+
 // Reserves pages for up to `tokens` tokens, taking those of the last running sequences if it must; for how many it
 // found some.
 int32_t Scheduler::find_pages(Sequence &sequence, int32_t tokens) {
   const int32_t from = sequence.scheduled();
   while (!blocks_.reserve(sequence.pages, from, from + tokens)) {
+    draining_ = !flights_.empty();
+    if (draining_) return 0;
     Sequence &last = *running_.back();
     if (&last == &sequence) {
       const int32_t reached = blocks_.reach(sequence.pages, from, from + tokens);
@@ -137,50 +240,60 @@ void Scheduler::preempt(Sequence &sequence) {
   leave_slot(sequence);
   std::erase(running_, &sequence);
   sequence.committed = 0;
+  sequence.drafts.clear();
   insert(waiting_, sequence);
   preempted_ = true;
   ++counts_.preemptions;
 }
 
-void Scheduler::put(Sequence &sequence, int32_t tokens, Room &room) {
-  const int32_t first_token = writer_.tokens(), from = sequence.scheduled();
+void Scheduler::put(Sequence &sequence, int32_t tokens, int32_t drafts, Room &room) {
+  StepWriter &writer = step_->writer;
+  const int32_t first_token = writer.tokens(), from = sequence.scheduled();
   const bool completes = from + tokens == sequence.length;
-  ScheduledSequence entry{&sequence, tokens, writer_.rows(), 0, false, sequence.generates && completes};
-  writer_.add_sequence(sequence.slot, tokens, from, sequence.adapter, entry.samples);
+  ScheduledSequence entry{&sequence, tokens, drafts, writer.rows(), 0, false, sequence.generates && completes};
+  writer.add_sequence(sequence.slot, tokens + drafts, from, sequence.adapter, entry.samples);
   for (int32_t position = from; position < from + tokens; ++position) {
-    writer_.add_token(position < sequence.given ? sequence.tokens[static_cast<size_t>(position)] : last_token_of_slot);
+    writer.add_token(position < sequence.given ? sequence.tokens[static_cast<size_t>(position)] : last_token_of_slot);
   }
+  for (int32_t draft = 0; draft < drafts; ++draft) {
+    writer.add_token(sequence.drafts[static_cast<size_t>(draft)]);
+    step_->drafts.push_back(sequence.drafts[static_cast<size_t>(draft)]);
+  }
+  sequence.drafts.clear();
   put_rows(entry, first_token);
   send_pages(sequence);
-  sequence.in_flight += tokens;
-  if (entry.samples) ++sequence.length;
-  room.tokens -= tokens;
+  sequence.in_flight += tokens + drafts;
+  if (entry.samples && !sequence.guided) ++sequence.length;
+  room.tokens -= tokens + drafts;
   room.rows -= entry.rows;
-  step_.sequences.push_back(entry);
+  counts_.drafted_tokens += static_cast<uint64_t>(drafts);
+  step_->sequences.push_back(entry);
 }
 
 void Scheduler::put_rows(ScheduledSequence &entry, int32_t first_token) {
   const Sequence &sequence = *entry.sequence;
-  const int32_t from = sequence.scheduled();
-  int32_t position = entry.samples ? from + entry.tokens - 1 : from + entry.tokens;
-  if (sequence.wants_prompt_rows && sequence.prompt_rows < std::min(sequence.prompt, from + entry.tokens)) {
+  const int32_t from = sequence.scheduled(), to = from + entry.tokens + entry.drafts;
+  int32_t position = entry.samples ? from + entry.tokens - 1 : to;
+  const int32_t wanted = std::max(from, sequence.prompt_rows);
+  if (sequence.wants_prompt_rows && wanted < std::min(sequence.prompt, from + entry.tokens)) {
     entry.prompt_rows = true;
-    position = std::max(from, sequence.prompt_rows);
+    position = wanted;
   }
-  for (; position < from + entry.tokens; ++position, ++entry.rows) writer_.add_row(first_token + position - from);
+  for (; position < to; ++position, ++entry.rows) step_->writer.add_row(first_token + position - from);
 }
 
 void Scheduler::send_pages(Sequence &sequence) {
+  StepWriter &writer = step_->writer;
   if (!sequence.entered) {
     sequence.sampling.slot = sequence.slot;
-    writer_.add(sequence.sampling);
+    writer.add(sequence.sampling);
     sequence.entered = true;
   }
   for (PageUpdate &update : sequence.pages.updates) {
     update.slot = sequence.slot;
-    writer_.add(update);
+    writer.add(update);
   }
-  for (const PageCopy &copy : sequence.pages.copies) writer_.add(copy);
+  for (const PageCopy &copy : sequence.pages.copies) writer.add(copy);
   sequence.pages.updates.clear();
   sequence.pages.copies.clear();
 }
@@ -188,24 +301,38 @@ void Scheduler::send_pages(Sequence &sequence) {
 // A step in the middle of prompts wants no logits; one row is computed all the same, so that no engine meets an empty
 // tensor.
 void Scheduler::ensure_a_row() {
-  if (writer_.rows() == 0) writer_.add_row(writer_.tokens() - 1);
+  if (step_->writer.rows() == 0) step_->writer.add_row(step_->writer.tokens() - 1);
 }
 
-void Scheduler::commit(const ScheduledStep &step, std::span<const int32_t> tokens) {
+void Scheduler::commit(const StepTokens &tokens) {
+  const ScheduledStep &step = *flights_.front();
+  std::span<const int32_t> rest(tokens.tokens);
   for (size_t i = 0; i < step.sequences.size(); ++i) {
-    const ScheduledSequence &entry = step.sequences[i];
-    Sequence &sequence = *entry.sequence;
-    counts_.prompt_tokens += static_cast<uint64_t>(std::clamp(sequence.prompt - sequence.committed, 0, entry.tokens));
-    sequence.in_flight -= entry.tokens;
-    sequence.committed += entry.tokens;
-    if (entry.prompt_rows) sequence.prompt_rows = std::min(sequence.prompt, sequence.committed);
-    if (entry.samples) {
-      sequence.tokens.push_back(tokens[i]);
-      ++counts_.generated_tokens;
-    }
-    blocks_.commit(sequence.pages,
-                   std::span<const int32_t>(sequence.tokens).first(static_cast<size_t>(sequence.committed)));
+    const auto count = static_cast<size_t>(tokens.counts[i]);
+    if (step.sequences[i].sequence) commit(step.sequences[i], rest.first(count));
+    rest = rest.subspan(count);
   }
+  spare_.push_back(std::move(flights_.front()));
+  flights_.pop_front();
+}
+
+void Scheduler::commit(const ScheduledSequence &entry, std::span<const int32_t> tokens) {
+  Sequence &sequence = *entry.sequence;
+  counts_.prompt_tokens += static_cast<uint64_t>(std::clamp(sequence.prompt - sequence.committed, 0, entry.tokens));
+  const auto accepted = static_cast<int32_t>(tokens.empty() ? 0 : tokens.size() - 1);
+  sequence.in_flight -= entry.tokens + entry.drafts;
+  sequence.committed += entry.tokens + accepted;
+  if (entry.prompt_rows) sequence.prompt_rows = std::min(sequence.prompt, sequence.committed);
+  sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+  counts_.generated_tokens += tokens.size();
+  counts_.accepted_tokens += static_cast<uint64_t>(accepted);
+  if (entry.drafts) {
+    sequence.length = static_cast<int32_t>(sequence.tokens.size());
+    blocks_.truncate(sequence.pages, sequence.committed);
+  }
+  if (entry.samples && sequence.guided) sequence.rests = true;
+  blocks_.commit(sequence.pages,
+                 std::span<const int32_t>(sequence.tokens).first(static_cast<size_t>(sequence.committed)));
 }
 
 }  // namespace ingot
