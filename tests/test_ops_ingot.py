@@ -19,6 +19,7 @@ SMALLEST = {F32: 1e-37, F16: 2.0**-25, BF16: 1e-37}  # half of the smallest step
 # (roundings to the output's type, float32 error as a part of the output's `size` below). The most
 # that was seen of the second is about half of it.
 TOLERANCES = {
+    "TokenLargest": (0, 0),
     "AllReduce": (0, 0),  # of one rank
     "AllGather": (0, 0),
     "Linear": (1, 5e-7),  # size: the sum of the products' magnitudes; one order of float32 sums
@@ -202,6 +203,13 @@ class AttentionCase:
         return self.world.run(kernel, threads=threads)
 
 
+def token_largest(rng, dtype):
+    x_TD = numbers(rng, sizes(rng, 9, 3000), dtype)
+    exact = np.abs(wide(x_TD)).max(axis=1)
+    line = "op n ingot::TokenLargest@1 in=x out=y"
+    return Case(line, [x_TD], [np.zeros(len(x_TD), F32)], [("TokenLargest", exact, 0)])
+
+
 def all_reduce(rng, dtype):
     """With one rank, x itself; several meet in tests/cpp/test_thread_comm.cc."""
     x = numbers(rng, sizes(rng, 9, 700)[: 1 + int(rng.integers(2))], dtype)
@@ -216,6 +224,7 @@ def all_gather(rng, dtype):
 
 
 CASES = {
+    "TokenLargest": token_largest,
     "AllReduce": all_reduce,
     "AllGather": all_gather,
     "Linear": linear,

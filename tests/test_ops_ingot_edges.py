@@ -276,6 +276,24 @@ def test_a_position_beyond_the_tables_is_refused():
             call(ROTATE, inputs, [((2, 16), F32)], heads=2)
 
 
+@pytest.mark.parametrize("codes", [F8, I8], ids=str)
+@pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=str)
+def test_parts_of_a_token_have_the_codes_of_the_whole(dtype, codes):
+    """With the largest of all parts given, each part is quantized as it is among the others."""
+    x_TD = numbers(np.random.default_rng(4), (5, 2600), dtype)
+    whole_TD, scale_T = quantize(x_TD, codes)
+    parts = [np.ascontiguousarray(part) for part in np.split(x_TD, [7, 1100], axis=1)]
+    largest = [
+        native.run_op("op n ingot::TokenLargest@1 in=x out=y", [part], [f32(5)])[0]
+        for part in parts
+    ]
+    line = f"op n ingot::QuantizeToken@1 in=x,l out=c,s dtype=d:{native.WORDS[codes]}"
+    for part, want in zip(parts, np.split(whole_TD, [7, 1100], axis=1), strict=True):
+        outputs = [np.zeros(part.shape, codes), f32(5)]
+        got, scale = native.run_op(line, [part, np.maximum.reduce(largest)], outputs)
+        assert got.tobytes() == want.tobytes() and scale.tobytes() == scale_T.tobytes()
+
+
 def test_collectives_that_cannot_be():
     """Another reduction; more ranks than there are."""
     with pytest.raises(ValueError, match=r"AllReduce.*op is 'mean'; it must be sum or max"):

@@ -9,7 +9,7 @@ namespace ingot {
 // ops/ingot/: our own, domain "ingot"
 std::span<const IngotOp> linear_rows();           // Linear, ScaledLinear
 std::span<const IngotOp> grouped_linear_rows();   // GroupedLinear
-std::span<const IngotOp> quantize_rows();         // QuantizeToken
+std::span<const IngotOp> quantize_rows();         // QuantizeToken, TokenLargest
 std::span<const IngotOp> norm_rows();             // AddRmsNorm, RmsNormQuantize, AddRmsNormQuantize
 std::span<const IngotOp> gate_rows();             // Gate, GateQuantize
 std::span<const IngotOp> rotate_rows();           // Rotate

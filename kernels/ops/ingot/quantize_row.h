@@ -32,22 +32,28 @@ inline int8_t i8_of_float(float x) {
   return static_cast<int8_t>(bits_of(x + magic) & number);
 }
 
-// Writes the codes of `count` values and returns their scale. fill(first, count, float *) makes a piece of the values
-// and is asked twice for each of a row that has several.
+// The largest magnitude of `count` values, NaN above all. fill(first, count, float *) makes a piece of them.
 template <class Fill>
-float quantize_row(const Fill &fill, int64_t count, int32_t dtype, void *codes) {
-  float values[piece_size];
-  int32_t largest = 0;  // as bits: magnitudes order like integers, NaN above all
+float largest_of_row(const Fill &fill, int64_t count, float *values) {
+  int32_t largest = 0;  // as bits: magnitudes order like integers
   each_piece(count, [&](int64_t first, int64_t n) {
     fill(first, n, values);
     int32_t top = largest;
     for (int64_t i = 0; i < n; ++i) top = std::max(top, static_cast<int32_t>(bits_of(values[i]) & 0x7fffffffu));
     largest = top;
   });
-  const float wanted = float_of_bits(static_cast<uint32_t>(largest)) / largest_code(dtype);
+  return float_of_bits(static_cast<uint32_t>(largest));
+}
+
+// Writes the codes of `count` values and returns their scale: that of `given`, a largest magnitude found elsewhere, or
+// of their own. fill is asked twice for each piece of a row that has several.
+template <class Fill>
+float quantize_row(const Fill &fill, int64_t count, int32_t dtype, void *codes, const float *given = nullptr) {
+  float values[piece_size];
+  const float wanted = (given ? *given : largest_of_row(fill, count, values)) / largest_code(dtype);
   const float scale = wanted <= smallest_scale ? smallest_scale : wanted;
   each_piece(count, [&](int64_t first, int64_t n) {
-    if (count > piece_size) fill(first, n, values);
+    if (given || count > piece_size) fill(first, n, values);
     if (dtype == INGOT_I8) {
       auto *to = static_cast<int8_t *>(codes) + first;
       for (int64_t i = 0; i < n; ++i) to[i] = i8_of_float(values[i] / scale);

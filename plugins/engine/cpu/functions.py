@@ -46,6 +46,8 @@ def overload(node: ir.Node) -> str:
     parts = []
     if node.op_type.startswith("Gate"):
         parts.append(attribute(node, "activation", "silu"))
+    if node.op_type == "QuantizeToken" and len(node.inputs) > 1:
+        parts.append("largest")
     if node.op_type == "ScaledLinear" and node.inputs[1] is not None:
         parts.append("tokens")
     if any(value is not None for value in node.inputs[BIAS.get(node.op_type, len(node.inputs)) :]):
@@ -114,12 +116,17 @@ def scaled_linear(b: Body, x_TD, x_scale_T, weight_FD, scale, *bias_F):
     return b.op("Cast", y_TF, to=ir.RefAttr("to", "dtype", INT))
 
 
-def quantize_token(b: Body, x_TD):
+def token_largest(b: Body, x_TD):
+    """max|x| of each token."""
+    return b.op("ReduceMax", b.op("Abs", b.float32(x_TD)), b.integers(-1), keepdims=0)
+
+
+def quantize_token(b: Body, x_TD, *largest_T):
     """scale = max(max|x| / 448, 1e-12), or 127 for int8; codes = x / scale, to nearest even."""
     dtype = b.op("Constant", value_int=ir.RefAttr("value_int", "dtype", INT))
     eight = b.op("Constant", value_int=int(ir.DataType.INT8))
     largest = b.op("Where", b.op("Equal", dtype, eight), b.number(127), b.number(448))
-    size_T = b.op("ReduceMax", b.op("Abs", b.float32(x_TD)), b.integers(-1), keepdims=0)
+    size_T = largest_T[0] if largest_T else token_largest(b, x_TD)
     scale_T = b.op("Max", b.op("Div", size_T, largest), b.number(1e-12))
     codes_TD = b.op(
         "QuantizeLinear", b.float32(x_TD), scale_T, axis=0,
@@ -173,6 +180,7 @@ BODIES = {
     "Linear": linear,
     "ScaledLinear": scaled_linear,
     "QuantizeToken": quantize_token,
+    "TokenLargest": token_largest,
     "AddRmsNorm": add_rms_norm,
     "RmsNormQuantize": rms_norm_quantize,
     "AddRmsNormQuantize": add_rms_norm_quantize,

@@ -24,7 +24,8 @@ QUANTIZING = {
 class TokenQuantization(Fusion):
     """QuantizeLinear(x_TD, Max(ReduceMax(Abs(x_TD)) / 448, 1e-12))  ->  QuantizeToken(x_TD)
 
-    int8 has 127 in the place of 448. The scales become the node's second output.
+    int8 has 127 in the place of 448. The scales become the node's second output. Where the largest
+    magnitude is that of all ranks, by AllReduce, it becomes QuantizeToken(x_TD, largest_T).
     """
 
     starts = (("", "QuantizeLinear"),)
@@ -40,10 +41,12 @@ class TokenQuantization(Fusion):
             raise Refused(f"{x_TD.name} is {x_TD.shape}, its scales do not belong to its tokens")
         if scale_T.is_initializer():
             raise Refused(f"the scale {scale_T.name} is a constant")
-        if self._measured(scale_T, LARGEST[dtype]) is not x_TD:
+        measured, meeting = self._measured(scale_T, LARGEST[dtype])
+        if measured is not x_TD:
             raise Unlike(f"{scale_T.name} is not the largest magnitude of {x_TD.name} by token")
-        new = ir.node("QuantizeToken", [x_TD], {"dtype": int(dtype)}, domain=DOMAIN, num_outputs=2)
         scale_node = scale_T.producer()
+        inputs = [x_TD] if meeting is None else [x_TD, _largest_of_ranks(x_TD, meeting, scale_node)]
+        new = ir.node("QuantizeToken", inputs, {"dtype": int(dtype)}, domain=DOMAIN, num_outputs=2)
         ir.convenience.replace_all_uses_with(
             [node.outputs[0], scale_T], new.outputs, replace_graph_outputs=True
         )
@@ -51,31 +54,45 @@ class TokenQuantization(Fusion):
             value.name, value.type, value.shape = old.name, old.type, old.shape
         node.graph.insert_before(scale_node, new)
         node.graph.remove([node, scale_node], safe=True)
-        return "ingot::QuantizeToken"
+        return f"ingot::QuantizeToken{' of all ranks' if meeting else ''}"
 
-    def _measured(self, scale_T: ir.Value, largest: float) -> ir.Value | None:
-        """x where `scale_T` is Max(ReduceMax(Abs(x)) / largest, 1e-12)."""
+    def _measured(self, scale_T: ir.Value, largest: float) -> tuple:
+        """x where `scale_T` is Max(ReduceMax(Abs(x)) / largest, 1e-12), and an AllReduce in it."""
         most = producer(scale_T, "Max")
         if most is None or len(most.inputs) != 2:
-            return None
+            return None, None
         over_T, smallest = most.inputs
         if over_T.is_initializer():
             over_T, smallest = smallest, over_T
         quotient = producer(over_T, "Div")
         if not _is(smallest, SMALLEST_SCALE) or quotient is None:
-            return None
+            return None, None
         if not _is(quotient.inputs[1], largest):
-            return None
+            return None, None
         largest_T = quotient.inputs[0]
         if cast := producer(largest_T, "Cast"):
             largest_T = cast.inputs[0]
+        if meeting := producer(largest_T, "AllReduce", domain=DOMAIN):
+            largest_T = meeting.inputs[0] if attribute(meeting, "op", "sum") == "max" else None
         reduced = producer(largest_T, "ReduceMax")
         if reduced is None or attribute(reduced, "keepdims", 1) or len(reduced.inputs) < 2:
-            return None
+            return None, None
         if not (_is(reduced.inputs[1], -1) or _is(reduced.inputs[1], 1)):
-            return None
+            return None, None
         size_TD = producer(reduced.inputs[0], "Abs")
-        return size_TD.inputs[0] if size_TD else None
+        return (size_TD.inputs[0], meeting) if size_TD else (None, None)
+
+
+def _largest_of_ranks(x_TD: ir.Value, meeting: ir.Node, before: ir.Node) -> ir.Value:
+    """AllReduce(TokenLargest(x_TD)), under the name of what `meeting` made."""
+    own = ir.node("TokenLargest", [x_TD], domain=DOMAIN)
+    new = ir.Node(DOMAIN, "AllReduce", own.outputs, meeting.attributes.values(), num_outputs=1)
+    for node, old in ((own, meeting.inputs[0]), (new, meeting.outputs[0])):
+        [value] = node.outputs
+        value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([x_TD.shape[0]])
+        value.name, old.name = old.name, f"{old.name}.before"
+        before.graph.insert_before(before, node)
+    return new.outputs[0]
 
 
 class QuantizedAtOnce(Fusion):
@@ -88,6 +105,8 @@ class QuantizedAtOnce(Fusion):
 
     def fuse(self, node: ir.Node) -> str:
         y_TD = node.inputs[0]
+        if len(node.inputs) > 1:
+            raise Refused(f"the scales of {y_TD.name} are those of all ranks")
         maker = y_TD.producer()
         if maker is None or (maker.domain, maker.op_type) not in QUANTIZING:
             raise Unlike(f"{y_TD.name} is made by neither a norm nor a gate")

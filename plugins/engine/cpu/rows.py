@@ -17,7 +17,7 @@ ROWWISE = NORMS | {
     ("", "Sigmoid"), ("", "Swish"), ("", "Gelu"), ("", "Relu"), ("", "Abs"), ("", "Max"),
     ("", "ReduceMax"), ("", "QuantizeLinear"), ("", "DequantizeLinear"),
     (DOMAIN, "Linear"), (DOMAIN, "ScaledLinear"), (DOMAIN, "QuantizeToken"), (DOMAIN, "Gate"),
-    (DOMAIN, "AllReduce"),
+    (DOMAIN, "AllReduce"), (DOMAIN, "TokenLargest"),
 }  # fmt: skip
 
 
