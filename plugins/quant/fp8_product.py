@@ -13,11 +13,10 @@ from core import weights
 
 from .fp8_codes import LARGEST, SMALLEST_SCALE, quantized
 from .name_patterns import NamePatterns
+from .product_weight import named, refusal, stem
 
 CODES = ir.DataType.FLOAT8E4M3FN
 FLOAT = ir.DataType.FLOAT
-FLOATS = (FLOAT, ir.DataType.BFLOAT16, ir.DataType.FLOAT16)
-NARROWEST = 16  # rows or columns; fewer are not worth their scales, and no FP8 product takes them
 
 
 class Fp8Product(RewriteRuleClassBase):
@@ -35,44 +34,31 @@ class Fp8Product(RewriteRuleClassBase):
         return op.MatMul(x_TD, op.Transpose(w_FD, perm=[1, 0]))
 
     def check(self, context, x_TD, w_FD, **_):
-        result, w = MatchResult(), w_FD.name
-        if w_FD.const_value is None:
-            return result.fail(f"{w} is not a constant", w_FD)
-        if pattern := self.skip.chosen_by(w):
-            return result.fail(f"{w} keeps its precision: {self.skip.key} has {pattern}", w_FD)
-        if w_FD.const_value.dtype not in FLOATS:
-            return result.fail(f"{w} is {w_FD.const_value.dtype}, not floating", w_FD)
-        if len(w_FD.const_value.shape) != 2 or x_TD.shape is None or len(x_TD.shape) != 2:
-            return result.fail(f"{x_TD.name} and {w} are not two matrices", w_FD)
-        if min(w_FD.const_value.shape) < NARROWEST:
-            shape = list(w_FD.const_value.shape)
-            return result.fail(f"{w} is {shape}, narrower than {NARROWEST}", w_FD)
-        if readers := _other_readers(w_FD):
-            return result.fail(f"{w} is also read by {readers}, so both forms would be kept", w_FD)
-        return result
+        reason = refusal(x_TD, w_FD, self.skip)
+        return MatchResult().fail(reason, w_FD) if reason else MatchResult()
 
     def rewrite(self, op, x_TD, w_FD):
         codes_FD, scale = self._quantized(op, w_FD)
         axis = {} if self.per_tensor else {"axis": 0}
         dtype = w_FD.const_value.dtype
         w = op.DequantizeLinear(codes_FD, scale, output_dtype=dtype, **axis)
-        w_DF = op.Transpose(_named(w, w_FD, "rounded"), perm=[1, 0])
-        _named(w_DF, w_FD, "turned", _stem(w_FD)[1][::-1])
+        w_DF = op.Transpose(named(w, w_FD, "rounded"), perm=[1, 0])
+        named(w_DF, w_FD, "turned", stem(w_FD)[1][::-1])
         if self.per_token:
             x_TD = _found(x_TD) or _quantized_tokens(op, x_TD)
         return op.MatMul(x_TD, w_DF)
 
     def _quantized(self, op, w_FD) -> tuple[ir.Value, ir.Value]:
         """The weight's codes and scale, lazy, as initializers."""
-        tensor, (stem, dims) = w_FD.const_value, _stem(w_FD)
+        tensor, (head, dims) = w_FD.const_value, stem(w_FD)
         rows = tensor.shape[0]
-        scale = (f"{stem}.scale", FLOAT, []) if self.per_tensor else (
-            f"{stem}.scale_{dims[:1]}", FLOAT, [rows],
+        scale = (f"{head}.scale", FLOAT, []) if self.per_tensor else (
+            f"{head}.scale_{dims[:1]}", FLOAT, [rows],
         )  # fmt: skip
         made = weights.derive(
             tensor,
             quantized(w_FD.name, self.per_tensor),
-            [(f"{stem}.codes_{dims}", CODES, list(tensor.shape)), scale],
+            [(f"{head}.codes_{dims}", CODES, list(tensor.shape)), scale],
             f"fp8(scale={'tensor' if self.per_tensor else 'channel'})",
             rows=None if self.per_tensor else 1,
         )
@@ -81,26 +67,26 @@ class Fp8Product(RewriteRuleClassBase):
 
 def _quantized_tokens(op, x_TD: ir.Value) -> ir.Value:
     """x_TD through e4m3, with one scale a token."""
-    size_TD = _named(op.Abs(x_TD), x_TD, "size")
+    size_TD = named(op.Abs(x_TD), x_TD, "size")
     last = _shared(op, x_TD, "fp8.last_axis", np.array([-1], np.int64))
-    largest_T = _named(op.ReduceMax(size_TD, last, keepdims=0), x_TD, "largest", "T")
+    largest_T = named(op.ReduceMax(size_TD, last, keepdims=0), x_TD, "largest", "T")
     if x_TD.dtype != FLOAT:
-        largest_T = _named(op.Cast(largest_T, to=FLOAT), x_TD, "largest_float", "T")
+        largest_T = named(op.Cast(largest_T, to=FLOAT), x_TD, "largest_float", "T")
     over_T = op.Div(largest_T, _shared(op, x_TD, "fp8.largest", np.array(LARGEST)))
-    _named(over_T, x_TD, "over", "T")
+    named(over_T, x_TD, "over", "T")
     scale_T = op.Max(over_T, _shared(op, x_TD, "fp8.smallest_scale", np.array(SMALLEST_SCALE)))
-    _named(scale_T, x_TD, "scale", "T")
+    named(scale_T, x_TD, "scale", "T")
     codes_TD = op.QuantizeLinear(x_TD, scale_T, axis=0, output_dtype=CODES)  # it saturates
-    _named(codes_TD, x_TD, "codes")
+    named(codes_TD, x_TD, "codes")
     rounded_TD = op.DequantizeLinear(codes_TD, scale_T, axis=0, output_dtype=x_TD.dtype)
-    return _named(rounded_TD, x_TD, "rounded")
+    return named(rounded_TD, x_TD, "rounded")
 
 
 def _found(x_TD: ir.Value) -> ir.Value | None:
     """x_TD through e4m3, where an earlier product of it wrote that."""
-    stem, dims = _stem(x_TD)
+    head, dims = stem(x_TD)
     for node in x_TD.consumers():
-        if node.op_type == "QuantizeLinear" and node.outputs[0].name == f"{stem}.codes_{dims}":
+        if node.op_type == "QuantizeLinear" and node.outputs[0].name == f"{head}.codes_{dims}":
             [dequantize] = node.outputs[0].consumers()
             return dequantize.outputs[0]
     return None
@@ -110,21 +96,3 @@ def _shared(op, near: ir.Value, name: str, array: np.ndarray) -> ir.Value:
     """One initializer for all products."""
     there = near.graph.initializers.get(name) if near.graph is not None else None
     return there if there is not None else op.initializer(weights.constant(array, name), name)
-
-
-def _other_readers(w_FD: ir.Value) -> str:
-    others = [node for node in w_FD.consumers() if node.op_type != "Transpose"]
-    return ", ".join(f"{node.op_type} {node.outputs[0].name}" for node in others)
-
-
-def _stem(value: ir.Value) -> tuple[str, str]:
-    """A name without its dimensions, and these."""
-    stem, _, dims = value.name.rpartition("_")
-    return (stem, dims) if stem and dims.isupper() else (value.name, "FD")
-
-
-def _named(value: ir.Value, of: ir.Value, part: str, dims: str | None = None) -> ir.Value:
-    """`value`, called after the value that it is made of."""
-    stem, own = _stem(of)
-    value.name = f"{stem}.{part}_{dims or own}"
-    return value

@@ -20,7 +20,7 @@ from .fusion import DOMAIN, attribute
 OPSET = 24
 INT, FLOAT, STRING = ir.AttributeType.INT, ir.AttributeType.FLOAT, ir.AttributeType.STRING
 KINDS = {"int": INT, "dtype": INT, "float": FLOAT, "string": STRING}
-BIAS = {"Linear": 2, "ScaledLinear": 4}  # which input it is
+BIAS = {"Linear": 2, "ScaledLinear": 4, "GroupedLinear": 4}  # which input it is
 
 
 class FunctionBodies(ir.passes.InPlacePass):
@@ -50,6 +50,10 @@ def overload(node: ir.Node) -> str:
         parts.append("largest")
     if node.op_type == "ScaledLinear" and node.inputs[1] is not None:
         parts.append("tokens")
+    if node.op_type == "GroupedLinear":
+        parts.append(f"group{_group(node)}")
+        if any(value is not None for value in node.inputs[3:4]):
+            parts.append("zero")
     if any(value is not None for value in node.inputs[BIAS.get(node.op_type, len(node.inputs)) :]):
         parts.append("bias")
     return "_".join(parts)
@@ -116,6 +120,23 @@ def scaled_linear(b: Body, x_TD, x_scale_T, weight_FD, scale, *bias_F):
     return b.op("Cast", y_TF, to=ir.RefAttr("to", "dtype", INT))
 
 
+def grouped_linear(b: Body, x_TD, codes_FD, scale_FN, zero_FN=None, *bias_F):
+    """y = x · ((codes - zero) * scale)ᵀ + bias, summed in float32."""
+    inputs = [codes_FD, b.float32(scale_FN)]
+    if zero_FN is not None:
+        inputs.append(b.op("CastLike", zero_FN, codes_FD))
+    weight_FD = b.op("DequantizeLinear", *inputs, axis=1, block_size=_group(b.node))
+    turned_DF = b.op("Transpose", weight_FD, perm=[1, 0])
+    y_TF = b.biased(b.op("MatMul", b.float32(x_TD), turned_DF), bias_F)
+    return b.op("CastLike", y_TF, x_TD)
+
+
+def _group(node: ir.Node) -> int:
+    """How many elements along D share a scale."""
+    codes_FD, scale_FN = (node.inputs[place].shape for place in (1, 2))
+    return codes_FD[1] // scale_FN[1]
+
+
 def token_largest(b: Body, x_TD):
     """max|x| of each token."""
     return b.op("ReduceMax", b.op("Abs", b.float32(x_TD)), b.integers(-1), keepdims=0)
@@ -179,6 +200,7 @@ def gate_quantize(b: Body, gate_up_TE):
 BODIES = {
     "Linear": linear,
     "ScaledLinear": scaled_linear,
+    "GroupedLinear": grouped_linear,
     "QuantizeToken": quantize_token,
     "TokenLargest": token_largest,
     "AddRmsNorm": add_rms_norm,

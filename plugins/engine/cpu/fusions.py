@@ -11,7 +11,13 @@ from .functions import FunctionBodies
 from .inlining import InlinedFunctions
 from .merging import GatedProduct, MergedProduct
 from .norms import SummedNorm
-from .products import LinearProduct, ProductBias, TokenScaledProduct, WeightScaledProduct
+from .products import (
+    GroupScaledProduct,
+    LinearProduct,
+    ProductBias,
+    TokenScaledProduct,
+    WeightScaledProduct,
+)
 from .quantization import QuantizedAtOnce, TokenQuantization
 from .rows import RowsEarlier
 
@@ -23,6 +29,7 @@ def fusions() -> list:
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         ComputedShapes(),
         TokenQuantization(),
+        GroupScaledProduct(),
         TokenScaledProduct(),
         WeightScaledProduct(),
         LinearProduct(),

@@ -24,13 +24,18 @@ from .fusion import (
 )
 from .products import PRODUCTS
 
-LINEAR_PLACES = {"Linear": (None, 1, None, 2), "ScaledLinear": (1, 2, 3, 4)}
+# Which inputs of a product: the tokens' scales, the weight, its scales, its zero points, the bias.
+LINEAR_PLACES = {
+    "Linear": (None, 1, None, None, 2),
+    "ScaledLinear": (1, 2, 3, None, 4),
+    "GroupedLinear": (None, 1, 2, 3, 4),
+}
 
 
 class GatedProduct(Fusion):
     """Mul(act(Linear(x, gate)), Linear(x, up))  ->  Gate(Linear(x, gate and up))
 
-    Halves of one product: fewer, larger reads. ScaledLinear alike.
+    Halves of one product: fewer, larger reads. The other products alike.
     """
 
     starts = (("", "Mul"),)
@@ -61,9 +66,12 @@ class GatedProduct(Fusion):
 
 
 class MergedProduct(Fusion):
-    """Linear(x, w1), Linear(x, w2), …  ->  Split(Linear(x, w1 and w2 and …)); ScaledLinear alike"""
+    """Linear(x, w1), Linear(x, w2), …  ->  Split(Linear(x, w1 and w2 and …))
 
-    starts = ((DOMAIN, "Linear"), (DOMAIN, "ScaledLinear"))
+    The other products alike.
+    """
+
+    starts = tuple((DOMAIN, kind) for kind in PRODUCTS)
 
     def fuse(self, node: ir.Node) -> str:
         x_TD = node.inputs[0]
@@ -90,12 +98,12 @@ def merged(products: Sequence[ir.Node]) -> ir.Node:
     first, graph = products[0], products[0].graph
     kind = first.op_type
     inputs = list(first.inputs)
-    _, weight, scale, bias = LINEAR_PLACES[kind]
-    if scale is not None:
+    _, weight, scale, zero, bias = LINEAR_PLACES[kind]
+    if kind == "ScaledLinear":
         for product in products:
             if product.inputs[weight].const_value.shape[0] and not len(product.inputs[scale].shape):
                 product.replace_input_with(scale, _repeated(product, weight, scale))
-    for place in (weight, scale, bias):
+    for place in (weight, scale, zero, bias):
         if place is None or place >= len(inputs) or inputs[place] is None:
             continue
         parts = [product.inputs[place] for product in products]
@@ -145,11 +153,16 @@ def _check_alike(products: Sequence[ir.Node]) -> None:
 
 def _precision(product: ir.Node) -> tuple:
     weight = product.inputs[LINEAR_PLACES[product.op_type][1]]
-    return weight.const_value.dtype, attribute(product, "dtype", None)
+    if product.op_type != "GroupedLinear":
+        return weight.const_value.dtype, attribute(product, "dtype", None)
+    scale, zero = product.inputs[2].const_value, [z for z in product.inputs[3:4] if z is not None]
+    groups = f"{scale.shape[1]} groups of scales in {scale.dtype}"
+    return weight.const_value.dtype, f"{groups}, zero points" if zero else groups
 
 
 def _said(product: ir.Node) -> str:
-    return f"{product.op_type} of {_precision(product)[0]}"
+    dtype, more = _precision(product)
+    return f"{product.op_type} of {dtype}" + (f" in {more}" if isinstance(more, str) else "")
 
 
 def _scale_T(product: ir.Node) -> ir.Value | None:
@@ -158,7 +171,7 @@ def _scale_T(product: ir.Node) -> ir.Value | None:
 
 
 def _has_bias(product: ir.Node) -> bool:
-    place = LINEAR_PLACES[product.op_type][3]
+    place = LINEAR_PLACES[product.op_type][-1]
     return len(product.inputs) > place and product.inputs[place] is not None
 
 

@@ -1,4 +1,5 @@
-"""Products of activations and constant weights, as Linear or, with scales, as ScaledLinear.
+"""Products of activations and constant weights, as Linear or, with scales, as ScaledLinear or
+GroupedLinear.
 
 T tokens, D width in, F width out.
 """
@@ -8,11 +9,14 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
+from core import weights
+
 from .fusion import DOMAIN, Fusion, Refused, Unlike, attribute, only_reader, producer
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 CODES = (ir.DataType.FLOAT8E4M3FN, ir.DataType.INT8)
-PRODUCTS = ("Linear", "ScaledLinear")
+GROUPED_CODES = (ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.INT8)
+PRODUCTS = ("Linear", "ScaledLinear", "GroupedLinear")
 
 
 class LinearProduct(RewriteRuleClassBase):
@@ -83,8 +87,39 @@ class WeightScaledProduct(RewriteRuleClassBase):
         return op.ScaledLinear(x_TD, None, w_FD, scale, dtype=int(y_TF.dtype), _domain=DOMAIN)
 
 
+class GroupScaledProduct(RewriteRuleClassBase):
+    """MatMul(x_TD, Transpose(DequantizeLinear(w_FD, s_FN, z_FN, axis=1, block_size)))
+
+    ->  GroupedLinear(x_TD, w_FD, s_FN, z_FN), the zero points, which may be absent, as int8.
+    """
+
+    def __init__(self):
+        super().__init__(remove_nodes=False)
+
+    def pattern(self, op, x_TD, w_FD, scale):
+        rounded_FD = op.DequantizeLinear(
+            w_FD, scale, _allow_other_inputs=True, _outputs=["rounded_FD"]
+        )
+        return op.MatMul(x_TD, op.Transpose(rounded_FD, perm=[1, 0]), _outputs=["y_TF"])
+
+    def check(self, context, x_TD, w_FD, scale, rounded_FD, **_):
+        result = _grouped_weight(w_FD, scale, rounded_FD) or _matrix(x_TD)
+        if result is None and rounded_FD.dtype != x_TD.dtype:
+            result = f"{x_TD.name} is {x_TD.dtype}, {rounded_FD.name} is {rounded_FD.dtype}"
+        return MatchResult().fail(result, w_FD) if result else MatchResult()
+
+    def rewrite(self, op, x_TD, w_FD, scale, rounded_FD, **_):
+        zero = []
+        for given in [value for value in rounded_FD.producer().inputs[2:3] if value is not None]:
+            as_int8 = weights.cast(
+                weights.lazy(given), ir.DataType.INT8
+            )  # a byte for each, however many
+            zero.append(op.initializer(as_int8, given.name))
+        return op.GroupedLinear(x_TD, w_FD, scale, *zero, _domain=DOMAIN)
+
+
 class ProductBias(Fusion):
-    """Add(Linear(x_TD, w_FD), b_F)  ->  Linear(x_TD, w_FD, b_F); ScaledLinear alike"""
+    """Add(Linear(x_TD, w_FD), b_F)  ->  Linear(x_TD, w_FD, b_F); the other products alike"""
 
     starts = (("", "Add"),)
 
@@ -97,7 +132,7 @@ class ProductBias(Fusion):
             raise Unlike("it does not add a constant to a product")
         if list(bias_F.shape) != [y_TF.shape[-1]] or bias_F.dtype != y_TF.dtype:
             raise Refused(f"{bias_F.name} is {bias_F.dtype} {bias_F.shape}, not one per column")
-        places = {"Linear": 2, "ScaledLinear": 4}[product.op_type]
+        places = {"Linear": 2, "ScaledLinear": 4, "GroupedLinear": 4}[product.op_type]
         if len(product.inputs) > places:
             raise Refused(f"{y_TF.name} has a bias already")
         only_reader(y_TF, node)
@@ -152,4 +187,23 @@ def _scaled_weight(w_FD: ir.Value, scale: ir.Value, rounded_FD: ir.Value) -> str
         shape and (shape != [w_FD.const_value.shape[0]] or attribute(node, "axis", 1) % 2)
     ):
         return f"the scales of {w_FD.name} are {shape}, neither one a row nor one for all"
+    return None
+
+
+def _grouped_weight(w_FD: ir.Value, scale: ir.Value, rounded_FD: ir.Value) -> str | None:
+    """Why these are not codes with a scale for each group along D, or None."""
+    if result := _constant_matrix(w_FD, GROUPED_CODES):
+        return result
+    node, (rows, width) = rounded_FD.producer(), w_FD.const_value.shape
+    group = attribute(node, "block_size", 0)
+    if not group or attribute(node, "axis", 1) % 2 != 1:
+        return f"the scales of {w_FD.name} do not belong to groups along D"
+    shape = [rows, width // group]
+    if width % group or (w_FD.const_value.dtype != ir.DataType.INT8 and width % 2):
+        return f"{w_FD.name} has rows of {width}, no whole number of groups of {group} or of bytes"
+    for value in [value for value in node.inputs[1:] if value is not None]:
+        if not value.is_initializer() or list(value.const_value.shape) != shape:
+            return f"{value.name or 'a scale'} is no constant of {shape}"
+    if scale.const_value.dtype not in FLOATS:
+        return f"{scale.name} is {scale.const_value.dtype}"
     return None

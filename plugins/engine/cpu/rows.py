@@ -16,8 +16,9 @@ ROWWISE = NORMS | {
     ("", "Add"), ("", "Sub"), ("", "Mul"), ("", "Div"), ("", "Cast"), ("", "Tanh"),
     ("", "Sigmoid"), ("", "Swish"), ("", "Gelu"), ("", "Relu"), ("", "Abs"), ("", "Max"),
     ("", "ReduceMax"), ("", "QuantizeLinear"), ("", "DequantizeLinear"),
-    (DOMAIN, "Linear"), (DOMAIN, "ScaledLinear"), (DOMAIN, "QuantizeToken"), (DOMAIN, "Gate"),
-    (DOMAIN, "AllReduce"), (DOMAIN, "TokenLargest"),
+    (DOMAIN, "Linear"), (DOMAIN, "ScaledLinear"), (DOMAIN, "GroupedLinear"),
+    (DOMAIN, "QuantizeToken"), (DOMAIN, "Gate"), (DOMAIN, "AllReduce"),
+    (DOMAIN, "TokenLargest"),
 }  # fmt: skip
 
 

@@ -1,0 +1,23 @@
+"""quant=int4_wo: weights of 4 bits, rounded to nearest; activations stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import ClassVar
+
+from core import hookimpl, plugin
+
+
+@plugin
+class Int4Wo:
+    api: ClassVar[int] = 1
+    group: int = 64  # weights along D that share a scale; 0: all of a row
+    zero_point: bool = False  # a zero point for each group as well
+    skip: list[str] = field(default_factory=lambda: ["head_VD"])  # see name_patterns.py
+
+    @hookimpl
+    def passes(self, plan):
+        from .groups import Codes
+        from .weight_only import weight_only
+
+        return weight_only(Codes(4, self.zero_point), self.group, tuple(self.skip))
