@@ -14,7 +14,7 @@ PATHS = {
     "build": ("checkpoint", "out"),
     "plan": ("checkpoint", "out", "json"),
     "run": ("engine", "prompts"),
-    "show": ("engine",),
+    "show": ("engine", "report"),
     "bench": ("engine", "json", "plot", "compare"),
     "eval": ("engine", "text", "against", "json"),
 }

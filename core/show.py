@@ -2,11 +2,13 @@
 
 What was asked and where each value came from, what every pass did or refused and why, the
 precision of every weight, the memory it needs. Reads the manifest only; `verify=true` also
-compares the checksum of every file.
+compares the checksum of every file. `report=x.html` writes all of it, with plots, and with the time
+of every layer and op, for which the engine runs for a moment; `view=true` serves its graph.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -15,6 +17,9 @@ import hydra
 from . import command, page
 from .command import PlanError
 from .values import flag
+
+NOT_RUN = "There are no times: the engine was not run. Write the report with profile=true."
+NOT_TIMED = "There are no times: this engine does not take the time of its ops."
 
 
 def show(folder: Path, verify: bool = False) -> str:
@@ -29,8 +34,15 @@ def show(folder: Path, verify: bool = False) -> str:
     if verify:
         manifest.verify(folder, facts)
     sections = [_head, _config, _passes, _precision, _memory]
-    try:
+    with _understood(folder):
         return "\n\n".join(section(facts) for section in sections)
+
+
+@contextlib.contextmanager
+def _understood(folder: Path):
+    """What a manifest lacks is told by a sentence."""
+    try:
+        yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise PlanError(
             f"{folder}/engine.json is sealed, but does not say what this version shows "
@@ -78,10 +90,35 @@ def _memory(facts: dict) -> str:
     return "\n".join(lines)
 
 
+def report(folder: Path, profile: bool, threads: int, kernels: str) -> str:
+    """The HTML page for the engine in `folder`; with `profile` it is run to time its ops."""
+    from . import html_report, manifest, op_times
+
+    facts = manifest.read(folder)
+    times = NOT_RUN
+    if profile:
+        times = op_times.measured(folder, threads, kernels) or NOT_TIMED
+    with _understood(folder):
+        return html_report.text(facts, folder, times)
+
+
 @hydra.main(version_base="1.3", config_path="pkg://conf.use", config_name="show")
 def _hydra_main(cfg):
     command.require(cfg, "engine", "the folder that core.build wrote")
-    print(show(Path(os.path.expanduser(str(cfg.engine))), flag("verify", cfg.verify)))
+    folder = Path(os.path.expanduser(str(cfg.engine)))
+    verify, profile = flag("verify", cfg.verify), flag("profile", cfg.profile)
+    view = flag("view", cfg.view)
+    text = show(folder, verify)
+    if cfg.report is not None:
+        page_text = report(folder, profile, cfg.threads, cfg.kernels)
+        command.write("report", cfg.report, page_text)
+        print(f"{cfg.report}: {len(page_text.encode()):,} bytes")
+    elif not view:
+        print(text)
+    if view:
+        from . import graph_view
+
+        graph_view.serve(folder, cfg.rank)
 
 
 def main() -> None:

@@ -32,16 +32,19 @@ def columns(
     mark_name: str = "",
     notes: Sequence[str] = (),
     axis: str = "",
+    unit: float = 1.0,
     size: tuple[int, int] = (960, 300),
 ) -> str:
     """A column for each label, its series on top of one another.
 
-    `number` writes a value; `marks` are drawn as dashes across the columns, `notes` stand above.
+    `number` writes a value; `marks` are drawn as dashes across the columns, `notes` stand above;
+    the lines of the grid are at round numbers of `unit`.
     """
     width, height = size
     inner, tall = width - LEFT - RIGHT, height - TOP - BOTTOM
     totals = [sum(values[i] for values in series.values()) for i in range(len(labels))]
-    ticks = _ticks(max([*totals, *marks, 0.0]) * (1.08 if notes else 1.0))
+    most = max([*totals, *marks, 0.0]) * (1.08 if notes else 1.0)
+    ticks = [tick * unit for tick in _ticks(most / unit)]
     top, step = ticks[-1], inner / max(1, len(labels))
     wide = min(step * 0.72, 90.0)
 
@@ -112,7 +115,7 @@ def _legend(series: Mapping[str, Sequence[float]], mark_name: str, width: int) -
     for place, name in enumerate(names):
         parts.append(_rect(x, 33, 11, 11, _colour(place), name))
         parts.append(_text(x + 16, 43, name))
-        x += 34 + 6.6 * len(name)
+        x += 34 + 7.4 * len(name)
     if mark_name:
         parts.append(_line(x, 39, x + 14, 39, "plot-mark"))
         parts.append(_text(x + 19, 43, mark_name))
