@@ -36,6 +36,7 @@ Leader::Leader(Ranks &ranks, const TokenBytes &tokens, const LeaderOptions &opti
 RequestLimits Leader::limits() const {
   const IngotEngineSpec &spec = ranks_.spec();
   RequestLimits limits{spec.vocab, spec.max_length, blocks_.capacity(), vocabulary_.bytes.size() > 0};
+  limits.hidden = ranks_.hidden_width();
   limits.end_tokens = vocabulary_.end_ids.size();
   limits.max_sequences = std::min({options_.max_sequences, options_.token_budget, spec.max_rows});
   limits.policy = options_.policy;
@@ -179,10 +180,14 @@ Sampled Leader::sample(Choice &choice, std::span<float> logits_V, std::span<cons
 }
 
 void Leader::copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV) {
-  const auto vocab = static_cast<size_t>(ranks_.spec().vocab);
-  const std::span<const float> rows =
-      logits_NV.subspan(static_cast<size_t>(entry.first_row) * vocab, static_cast<size_t>(entry.rows) * vocab);
-  deliver_prompt_rows(job.request, job.request.prompt, entry.sequence->prompt_rows, rows, ranks_.spec().vocab, sampler_);
+  const auto part = [&](std::span<const float> rows, int32_t width) {
+    return rows.empty() ? rows
+                        : rows.subspan(static_cast<size_t>(entry.first_row) * static_cast<size_t>(width),
+                                       static_cast<size_t>(entry.rows) * static_cast<size_t>(width));
+  };
+  const PromptRows given{part(logits_NV, ranks_.spec().vocab), part(ranks_.hidden(), ranks_.hidden_width()),
+                         entry.rows};
+  deliver_prompt_rows(job.request, job.request.prompt, entry.sequence->prompt_rows, given, sampler_);
 }
 
 // The prompts of the step are committed: the sequences that begin there share their pages.

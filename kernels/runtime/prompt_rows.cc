@@ -6,6 +6,10 @@
 namespace ingot {
 namespace {
 
+void copy_rows(std::span<const float> from, size_t rows, int32_t first, float *to) {
+  std::copy(from.begin(), from.end(), to + static_cast<size_t>(first) * (from.size() / rows));
+}
+
 // Places beyond the vocabulary hold no token.
 void write_top(const Request &request, size_t place, const Sampled &scored) {
   const auto width = static_cast<size_t>(request.prompt_top);
@@ -19,14 +23,16 @@ void write_top(const Request &request, size_t place, const Sampled &scored) {
 }  // namespace
 
 void deliver_prompt_rows(const Request &request, std::span<const int32_t> prompt_L, int32_t first,
-                         std::span<const float> rows_NV, int32_t vocab, Sampler &sampler) {
-  const auto width = static_cast<size_t>(vocab);
-  if (request.logits) std::copy(rows_NV.begin(), rows_NV.end(), request.logits + static_cast<size_t>(first) * width);
+                         const PromptRows &given, Sampler &sampler) {
+  const auto rows = static_cast<size_t>(given.rows);
+  if (request.logits) copy_rows(given.logits_NV, rows, first, request.logits);
+  if (request.hidden) copy_rows(given.hidden_ND, rows, first, request.hidden);
   if (!request.prompt_logprobs) return;
-  for (size_t n = 0; n < rows_NV.size() / width; ++n) {
+  const size_t width = given.logits_NV.size() / rows;
+  for (size_t n = 0; n < rows; ++n) {
     const size_t place = static_cast<size_t>(first) + n, next = place + 1;
     if (next >= prompt_L.size()) return;
-    const Sampled scored = sampler.score(rows_NV.subspan(n * width, width), prompt_L[next], request.prompt_top,
+    const Sampled scored = sampler.score(given.logits_NV.subspan(n * width, width), prompt_L[next], request.prompt_top,
                                          static_cast<int64_t>(next));
     request.prompt_logprobs[place] = scored.logprob;
     write_top(request, place, scored);

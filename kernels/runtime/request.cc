@@ -52,6 +52,8 @@ void check_numbers(const IngotRequest &given, const RequestLimits &limits) {
          static_cast<double>(given.repetition_penalty));
   }
   check_integer("no_repeat_ngram_size", given.no_repeat_ngram_size, 0, INT32_MAX, "; 0 means that n-grams may repeat");
+  if (given.hidden && limits.hidden == 0)
+    fail(INGOT_INVALID, "hidden: this engine does not give its hidden rows; build it with features=[hidden]");
   check_integer("n_prompt_top", given.n_prompt_top, 0, most_logprobs);
   check_array("stop_ids", "n_stop_ids", given.stop_ids, given.n_stop_ids, most_stop_ids);
   for (int32_t i = 0; i < given.n_stop_ids; ++i)
@@ -236,6 +238,7 @@ Request read_request(const IngotRequest &asked, const RequestLimits &limits, Bad
   request.ignore_eos = given.ignore_eos != 0;
   if (given.n_stop_ids) request.stop_ids.assign(given.stop_ids, given.stop_ids + given.n_stop_ids);
   request.logits = given.logits;
+  request.hidden = given.hidden;
   request.prompt_logprobs = given.prompt_logprobs;
   request.prompt_top = given.prompt_logprobs ? given.n_prompt_top : 0;
   request.prompt_top_ids = given.prompt_top_ids;

@@ -20,6 +20,7 @@ struct RequestLimits {
   int32_t max_length;         // tokens of one sequence that the engine was built for
   int32_t cache_length;       // tokens of one sequence that the cache holds when it is alone
   bool has_text;              // whether token ids have bytes
+  int32_t hidden = 0;         // numbers of a hidden row; 0: the engine does not give them
   size_t end_tokens = 0;      // that the engine has
   int32_t max_sequences = 1;  // that run together
   Policy policy = Policy::max_utilization;
@@ -43,7 +44,7 @@ struct Request {
   bool ignore_eos = false;
   std::vector<int32_t> stop_ids;
   std::vector<std::string> stops;
-  float *logits = nullptr, *prompt_logprobs = nullptr, *prompt_top_logprobs = nullptr;
+  float *logits = nullptr, *hidden = nullptr, *prompt_logprobs = nullptr, *prompt_top_logprobs = nullptr;
   int32_t *prompt_top_ids = nullptr;
   int32_t prompt_top = 0;
   int32_t priority = 0;
@@ -56,7 +57,7 @@ struct Request {
 
   // That it runs together.
   int32_t sequences() const { return std::max(best_of, beam_width); }
-  bool wants_prompt_rows() const { return logits || prompt_logprobs; }
+  bool wants_prompt_rows() const { return logits || hidden || prompt_logprobs; }
   // Its settings of fixed size, for a prompt of so many tokens; the slot is still to come.
   SamplingChange sampling(int32_t prompt_tokens) const;
 };
