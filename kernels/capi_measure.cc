@@ -1,4 +1,5 @@
 // The function of ingot.h that measures the machine: what the speed of an engine is compared with.
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,6 +28,7 @@ namespace {
 constexpr int64_t block = 256 << 10;          // bytes that one thread reads at a time
 constexpr int64_t most = int64_t{1} << 30;    // of the memory that is read: far more than caches hold
 constexpr int64_t least = int64_t{64} << 20;  // with less, caches would be measured
+constexpr int64_t huge_page = 2 << 20;        // bytes
 constexpr int64_t ahead = 4096;               // bytes between a load and the prefetch before it
 using Reader = uint64_t (*)(const uint8_t *, int64_t);
 
@@ -84,10 +86,13 @@ struct Pass {
 // Bytes per second of the best of the passes over much more memory than caches hold, all threads reading in order.
 double read_rate(int32_t threads, double seconds) {
   const int64_t memory = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
-  const int64_t bytes = std::clamp(memory / 8, least, most) / block * block;
+  const int64_t bytes = std::clamp(memory / 8, least, most) / huge_page * huge_page;
   const std::unique_ptr<uint8_t, decltype(&std::free)> data(
-      static_cast<uint8_t *>(std::aligned_alloc(4096, static_cast<size_t>(bytes))), &std::free);
+      static_cast<uint8_t *>(std::aligned_alloc(huge_page, static_cast<size_t>(bytes))), &std::free);
   if (!data) throw std::bad_alloc();
+#if defined(__linux__)
+  madvise(data.get(), static_cast<size_t>(bytes), MADV_HUGEPAGE);  // as an engine's weights are mapped
+#endif
 
   ThreadPool pool(threads);
   const auto touch = [](void *arg, int64_t begin, int64_t end) {
