@@ -57,14 +57,12 @@ class JsonParser {
         array(value, depth);
         break;
       case '"':
-        value.kind_ = Json::Kind::string;
-        value.string_ = string();
+        value.value_ = string();
         break;
       case 't':
       case 'f':
-        value.kind_ = Json::Kind::boolean;
-        value.boolean_ = peek() == 't';
-        word(value.boolean_ ? "true" : "false");
+        value.value_ = peek() == 't';
+        word(peek() == 't' ? "true" : "false");
         break;
       case 'n':
         word("null");
@@ -76,7 +74,7 @@ class JsonParser {
   }
 
   void object(Json &value, int depth) {
-    value.kind_ = Json::Kind::object;
+    auto &members = value.value_.emplace<std::vector<Json::Member>>();
     ++at_;
     if (take('}')) return;
     do {
@@ -84,10 +82,9 @@ class JsonParser {
       if (peek() != '"') refuse("a name in quotes should stand here");
       std::string name = string();
       if (!take(':')) refuse("':' should stand after a name");
-      value.object_.push_back({std::move(name), any(depth + 1)});
+      members.push_back({std::move(name), any(depth + 1)});
     } while (take(','));
     if (!take('}')) refuse("',' or '}' should stand here");
-    auto &members = value.object_;
     std::sort(members.begin(), members.end(), [](const auto &a, const auto &b) { return a.name < b.name; });
     for (size_t i = 1; i < members.size(); ++i) {
       if (members[i].name == members[i - 1].name) {
@@ -97,10 +94,10 @@ class JsonParser {
   }
 
   void array(Json &value, int depth) {
-    value.kind_ = Json::Kind::array;
+    auto &items = value.value_.emplace<std::vector<Json>>();
     ++at_;
     if (take(']')) return;
-    do value.array_.push_back(any(depth + 1));
+    do items.push_back(any(depth + 1));
     while (take(','));
     if (!take(']')) refuse("',' or ']' should stand here");
   }
@@ -210,12 +207,13 @@ class JsonParser {
       if (digits() == 0) refuse("digits should stand in the exponent");
     }
     const char *begin = text_.data() + start, *end = text_.data() + at_;
-    if (integer && std::from_chars(begin, end, value.integer_).ec == std::errc{}) {
-      value.kind_ = Json::Kind::integer;
+    if (int64_t whole_number; integer && std::from_chars(begin, end, whole_number).ec == std::errc{}) {
+      value.value_ = whole_number;
       return;
     }
-    value.kind_ = Json::Kind::number;
-    if (std::from_chars(begin, end, value.number_).ec != std::errc{}) refuse("a number out of range");
+    double number;
+    if (std::from_chars(begin, end, number).ec != std::errc{}) refuse("a number out of range");
+    value.value_ = number;
   }
 
   std::string_view text_;
@@ -225,57 +223,53 @@ class JsonParser {
 
 Json Json::parse(std::string_view text, const JsonLimits &limits) { return JsonParser(text, limits).document(); }
 
+static_assert(sizeof(Json) <= 40, "a small file becomes at most some twenty times as large");
+
 Json::Json() = default;
 Json::Json(const Json &) = default;
 Json::Json(Json &&) noexcept = default;
 Json::~Json() = default;
 
 Json &Json::operator=(Json other) {
-  kind_ = other.kind_;
-  boolean_ = other.boolean_;
-  integer_ = other.integer_;
-  number_ = other.number_;
-  string_.swap(other.string_);
-  array_.swap(other.array_);
-  object_.swap(other.object_);
+  value_.swap(other.value_);
   return *this;
 }
 
 const char *Json::kind_name() const {
   static constexpr const char *names[] = {"null",     "true or false", "an integer", "a number",
                                           "a string", "a list",        "an object"};
-  return names[static_cast<int>(kind_)];
+  return names[value_.index()];
 }
 
 bool Json::as_bool() const {
-  if (kind_ != Kind::boolean) fail(INGOT_FOLDER, "true or false was expected, found %s", kind_name());
-  return boolean_;
+  if (kind() != Kind::boolean) fail(INGOT_FOLDER, "true or false was expected, found %s", kind_name());
+  return std::get<bool>(value_);
 }
 
 int64_t Json::as_int() const {
-  if (kind_ != Kind::integer) fail(INGOT_FOLDER, "an integer was expected, found %s", kind_name());
-  return integer_;
+  if (kind() != Kind::integer) fail(INGOT_FOLDER, "an integer was expected, found %s", kind_name());
+  return std::get<int64_t>(value_);
 }
 
 double Json::as_double() const {
-  if (kind_ == Kind::integer) return static_cast<double>(integer_);
-  if (kind_ != Kind::number) fail(INGOT_FOLDER, "a number was expected, found %s", kind_name());
-  return number_;
+  if (kind() == Kind::integer) return static_cast<double>(std::get<int64_t>(value_));
+  if (kind() != Kind::number) fail(INGOT_FOLDER, "a number was expected, found %s", kind_name());
+  return std::get<double>(value_);
 }
 
 const std::string &Json::as_string() const {
-  if (kind_ != Kind::string) fail(INGOT_FOLDER, "a string was expected, found %s", kind_name());
-  return string_;
+  if (kind() != Kind::string) fail(INGOT_FOLDER, "a string was expected, found %s", kind_name());
+  return std::get<std::string>(value_);
 }
 
 const std::vector<Json> &Json::as_array() const {
-  if (kind_ != Kind::array) fail(INGOT_FOLDER, "a list was expected, found %s", kind_name());
-  return array_;
+  if (kind() != Kind::array) fail(INGOT_FOLDER, "a list was expected, found %s", kind_name());
+  return std::get<std::vector<Json>>(value_);
 }
 
 const std::vector<Json::Member> &Json::as_object() const {
-  if (kind_ != Kind::object) fail(INGOT_FOLDER, "an object was expected, found %s", kind_name());
-  return object_;
+  if (kind() != Kind::object) fail(INGOT_FOLDER, "an object was expected, found %s", kind_name());
+  return std::get<std::vector<Member>>(value_);
 }
 
 const Json *Json::find(std::string_view name) const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 namespace ingot {
@@ -28,8 +29,8 @@ class Json {
   Json &operator=(Json);
   ~Json();
 
-  Kind kind() const { return kind_; }
-  bool is_null() const { return kind_ == Kind::null; }
+  Kind kind() const { return static_cast<Kind>(value_.index()); }
+  bool is_null() const { return kind() == Kind::null; }
   // Each throws Error(INGOT_FOLDER) that says what was expected and found. as_double takes integers too.
   bool as_bool() const;
   int64_t as_int() const;
@@ -44,13 +45,8 @@ class Json {
 
  private:
   friend class JsonParser;
-  Kind kind_ = Kind::null;
-  bool boolean_ = false;
-  int64_t integer_ = 0;
-  double number_ = 0;
-  std::string string_;
-  std::vector<Json> array_;
-  std::vector<Member> object_;
+  // In the order of Kind. A list of many small values takes 40 bytes for each.
+  std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<Json>, std::vector<Member>> value_;
 };
 
 struct Json::Member {
