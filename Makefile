@@ -35,7 +35,7 @@ $(VENV)/tests: $(VENV)/installed constraints.txt
 
 # What the sanitized tests run on and the fuzz targets begin with: small engines, built anew, and pieces of them.
 SEEDED := engines=$$($(BIN)/python tests/small_engines.py build/small-engines) && \
-  $(BIN)/python tests/fuzz/corpus.py build/small-engines build/corpus && export INGOT_TEST_ENGINES=$$engines
+  $(BIN)/python tests/fuzz_corpus.py build/small-engines build/corpus && export INGOT_TEST_ENGINES=$$engines
 
 # The C++ tests, the simulation, small engines under many threads and the fuzz targets under AddressSanitizer with UBSan, then under
 # ThreadSanitizer.

@@ -23,7 +23,7 @@ def corpus(small_engines, tmp_path_factory):
     """Seeds of every target."""
     out = tmp_path_factory.mktemp("corpus")
     engines = small_engines[0].parent
-    subprocess.run([sys.executable, FUZZ / "corpus.py", engines, out], check=True)
+    subprocess.run([sys.executable, ROOT / "tests" / "fuzz_corpus.py", engines, out], check=True)
     return out
 
 

@@ -1,6 +1,6 @@
 // engine.json: the input as the whole file, and as what stands behind a seal that fits.
 //
-// The folder holds the files that the seeds of tests/fuzz/corpus.py name, so that their sums are compared.
+// The folder holds the files that the seeds of tests/fuzz_corpus.py name, so that their sums are compared.
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>

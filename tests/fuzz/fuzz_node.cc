@@ -3,6 +3,7 @@
 // The input is lines: the op, then one of each input: a type and its dimensions as plan.txt writes them, and where the
 // input must be known its integers ("f32 2,3", "i64 2 4,-1", "- -").
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,7 +36,13 @@ IngotTensor tensor_of(std::string_view text, std::vector<int64_t> &memory) {
   for (int32_t i = 0; i < tensor.rank; ++i) {
     if (__builtin_mul_overflow(count, tensor.shape[i], &count)) line.refuse("too large");
   }
-  if (tensor.dtype != INGOT_I64 || count != static_cast<int64_t>(memory.size())) line.refuse("not so many integers");
+  if (count != static_cast<int64_t>(memory.size())) line.refuse("not so many integers");
+  if (tensor.dtype == INGOT_I32) {
+    const std::vector<int32_t> narrow(memory.begin(), memory.end());
+    if (count) std::memcpy(memory.data(), narrow.data(), narrow.size() * sizeof narrow[0]);
+  } else if (tensor.dtype != INGOT_I64) {
+    line.refuse("not integers");
+  }
   tensor.data = memory.data();
   return tensor;
 }

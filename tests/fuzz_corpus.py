@@ -1,6 +1,6 @@
 """Seed inputs for every fuzz target, cut from small engines that were really built.
 
-python tests/fuzz/corpus.py ENGINES OUT
+python tests/fuzz_corpus.py ENGINES OUT
 
 ENGINES as tests/small_engines.py writes them; the seeds are OUT/<target>/<sum>.
 """
@@ -14,6 +14,14 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from standard_cases import CASES, Given
+from standard_refusals import REFUSALS
+
+from core.native import WORDS
+from core.op_line import op_line
+from core.ops import Rows
 
 
 def safetensors_of(weights: bytes, count: int) -> bytes:
@@ -57,6 +65,28 @@ def nodes_of(plan: str) -> Iterator[str]:
         if line.startswith("op "):
             names = line.split(" ")[3].removeprefix("in=").split(",")
             yield "\n".join([line, *(tensors[name] for name in names)])
+
+
+def single_ops() -> Iterator[str]:
+    """The uses and the wrong uses of standard ops that tests/test_ops_standard.py has, as nodes."""
+    rows = {row.name: row for row in Rows() if row.domain == ""}
+    random = np.random.default_rng(0)
+    for case in (*CASES, *(refused[0] for refused in REFUSALS)):
+        names = ["-" if given is None else f"x{i}" for i, given in enumerate(case.inputs)]
+        lines = [
+            op_line(
+                rows[case.op], "n", names, [f"y{i}" for i in range(case.outputs)], case.attributes
+            )
+        ]
+        for given in case.inputs:
+            if given is None:
+                lines.append("- -")
+                continue
+            array = given.array((case.words or ("f32",))[0], random)
+            host = ",".join(map(str, array.ravel().tolist())) if isinstance(given, Given) else ""
+            dims = ",".join(map(str, array.shape)) or "scalar"
+            lines.append(f"{WORDS[array.dtype]} {dims} {host}".rstrip())
+        yield "\n".join(lines)
 
 
 def steps() -> Iterator[bytes]:
@@ -122,6 +152,8 @@ def seeds(engines: Path) -> Iterator[tuple[str, bytes]]:
         for manifest in manifest_of(engine):
             yield "fuzz_manifest", manifest
         yield "fuzz_json", (engine / "engine.json").read_bytes()
+    for node in single_ops():
+        yield "fuzz_node", node.encode()
     for step in steps():
         yield "fuzz_step", step
 
