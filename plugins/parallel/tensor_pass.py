@@ -22,7 +22,8 @@ from .cuts import Cuts
 from .shares import Part, Share, even, of_heads
 
 BEGINS = re.compile(
-    r"layers\.\d+\.(?:attention\.(?P<heads>[qkv])|ffn\.(?:shared\.)?(?P<ffn>gate|up))(?:_product)?_TF"
+    r"layers\.\d+\.(?:attention\.(?P<heads>[qkv])|ffn\.(?:shared\.)?(?P<ffn>gate|up))"
+    r"(?:_product)?_TF"
 )
 HEAD = ("head_NV", "logits_NV")
 
