@@ -136,6 +136,34 @@ def test_preempted_sequences(engine_of, prompts):
     assert [output.token_ids for output in outputs] == want
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(max_tokens=24, n=3, temperature=0.8, seed=3, ignore_eos=True),
+        Sampling(max_tokens=16, n=2, beam_width=4, ignore_eos=True),
+    ],
+    ids=["texts that fork", "beams"],
+)
+def test_copied_pages(engine_of, prompts, sampling):
+    """What the leader does with pages of sequences that fork, every rank does with its own."""
+    told = []
+    for ranks in (1, 2):
+        with Engine(engine_of(ranks)) as engine:
+            outputs = engine.generate(prompts[:4], sampling)
+        told.append([[choice.token_ids for choice in output.choices] for output in outputs])
+    assert told[0] == told[1]
+    assert any(len(set(map(tuple, choices))) > 1 for choices in told[0])
+
+
+def test_hidden_rows(engine_of, prompts):
+    """What the head reads is whole on rank 0."""
+    rows = []
+    for ranks in (1, 2):
+        with Engine(engine_of(ranks, "features=[hidden]")) as engine:
+            rows.append(engine.hidden(engine.encode(prompts[1])))
+    assert distance(rows[1], rows[0]) < FLOAT32_DISTANCE
+
+
 def test_every_run_has_the_same_bits(engine_of, prompts):
     """Sums over ranks have one order: sampled tokens and log-probabilities repeat exactly, with
     neighbours and without, with one thread a rank and with two."""
