@@ -14,6 +14,7 @@ from .command import ArgumentError, MachineError
 from .values import flag, integer
 
 KERNELS = ("auto", "avx512", "avx2", "portable", "naive")
+POLICIES = ("max_utilization", "guaranteed_no_evict")
 
 
 def folder(directory: str | os.PathLike) -> Path:
@@ -36,6 +37,8 @@ def options_struct(
     kernels: str,
     verify: bool,
     profile: bool,
+    policy: str,
+    lag: int,
 ) -> native.Options:
     """The C struct.
 
@@ -45,6 +48,8 @@ def options_struct(
     """
     if kernels not in KERNELS:
         raise ArgumentError(f"kernels is {kernels!r}; it must be one of {', '.join(KERNELS)}")
+    if policy not in POLICIES:
+        raise ArgumentError(f"policy is {policy!r}; it must be one of {', '.join(POLICIES)}")
     cache_bytes = integer("cache_bytes", 0 if cache_bytes is None else cache_bytes, 0, 2**63 - 1)
     if cache_bytes > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise MachineError(
@@ -58,4 +63,6 @@ def options_struct(
         verify_weights=int(flag("verify", verify)),
         kernels=kernels.encode(),
         profile=int(flag("profile", profile)),
+        policy=policy.encode(),
+        lag=integer("lag", lag, 0, 2, " steps"),
     )

@@ -30,11 +30,16 @@ def run(cfg) -> None:
     sampling = _sampling(cfg)
     started = time.perf_counter()
     with Engine(
-        cfg.engine, threads=cfg.threads, cache_bytes=cfg.cache_bytes, kernels=cfg.kernels
+        cfg.engine,
+        threads=cfg.threads,
+        cache_bytes=cfg.cache_bytes,
+        kernels=cfg.kernels,
+        policy=cfg.policy,
+        lag=cfg.lag,
     ) as engine:
         opened = time.perf_counter()
-        if prompts:
-            outputs = _all(engine, prompts, sampling)
+        if prompts or sampling.n != 1:
+            outputs = _all(engine, prompts or [cfg.prompt], sampling)
         else:
             outputs = [_one(engine, cfg.prompt, sampling)]
         _print_logprobs(engine, outputs)
@@ -91,7 +96,10 @@ def _one(engine, prompt: str, sampling):
 def _all(engine, prompts: list[str], sampling) -> list:
     outputs = engine.generate(prompts, sampling)
     for prompt, output in zip(prompts, outputs, strict=True):
-        print(f"--- {prompt}\n{output.text}")
+        for number, choice in enumerate(output.choices, 1):
+            score = "" if choice.score is None else f", score {choice.score:.4f}"
+            which = f" ({number} of {sampling.n}{score})" if sampling.n > 1 else ""
+            print(f"--- {prompt}{which}\n{choice.text}")
     return outputs
 
 
@@ -101,7 +109,8 @@ def _print_logprobs(engine, outputs: list) -> None:
         _print_scores(
             engine, output.prompt_ids[1:], output.prompt_logprobs, output.prompt_top_logprobs
         )
-        _print_scores(engine, output.token_ids, output.logprobs, output.top_logprobs)
+        for choice in output.choices:
+            _print_scores(engine, choice.token_ids, choice.logprobs, choice.top_logprobs)
 
 
 def _print_scores(engine, tokens: list[int], logprobs: list | None, tops: list | None) -> None:
@@ -114,9 +123,9 @@ def _print_scores(engine, tokens: list[int], logprobs: list | None, tops: list |
 
 def _report(outputs: list, open_s: float, run_s: float) -> None:
     prompt = sum(len(output.prompt_ids) for output in outputs)
-    generated = sum(len(output.token_ids) for output in outputs)
+    generated = sum(len(choice.token_ids) for output in outputs for choice in output.choices)
     first = sorted(output.first_token_s for output in outputs)[len(outputs) // 2]
-    reasons = sorted({output.finish_reason for output in outputs})
+    reasons = sorted({choice.finish_reason for output in outputs for choice in output.choices})
     print(
         f"[{len(outputs)} {'prompt' if len(outputs) == 1 else 'prompts'} of {prompt} tokens, "
         f"{generated} generated ({', '.join(reasons)}); opened in {open_s:.2f} s, "

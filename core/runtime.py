@@ -24,6 +24,7 @@ import numpy as np
 from . import native, values
 from .bad_words import BadWords
 from .command import ArgumentError, PlanError, UserError
+from .embedded_prompt import EmbeddedPrompt
 from .generation import FINISH, FINISH_REASONS, TOKEN, Generation, Output
 from .options import folder, options_struct
 from .prompt_rows import PromptRows
@@ -53,11 +54,21 @@ class Engine:
         kernels: str = "auto",  # auto | avx512 | avx2 | portable | naive
         verify: bool = False,  # compare the checksum of every weight first
         profile: bool = False,  # take the time of every op: statistics()["ops"]
+        policy: str = "max_utilization",  # max_utilization | guaranteed_no_evict
+        lag: int = 0,  # 0 to 2: steps scheduled ahead of the one that runs
     ):
         self._handle, self._lock = None, threading.Lock()
         self.directory = folder(directory)
         options = options_struct(
-            threads, cache_bytes, max_sequences, token_budget, kernels, verify, profile
+            threads,
+            cache_bytes,
+            max_sequences,
+            token_budget,
+            kernels,
+            verify,
+            profile,
+            policy,
+            lag,
         )
         handle = ctypes.c_void_p()
         native.check(
@@ -107,7 +118,15 @@ class Engine:
     def stream(
         self, prompt: str | Sequence[int], sampling: Sampling | None = None
     ) -> Iterator[str]:
-        """Yields the text piece by piece; leaving the loop early cancels the request."""
+        """Yields the text piece by piece; leaving the loop early cancels the request.
+
+        Raises:
+            ArgumentError: n is above 1: submit() the request and take its pieces().
+        """
+        if sampling is not None and sampling.n != 1:
+            raise ArgumentError(
+                f"n is {sampling.n!r}, and stream yields one text; submit() it and take pieces()"
+            )
         generation = self.submit(prompt, sampling)
         try:
             yield from generation
@@ -205,6 +224,8 @@ class Engine:
     def _ids(self, prompt: str | Sequence[int]) -> list[int]:
         if isinstance(prompt, str):
             return self.encode(prompt)
+        if isinstance(prompt, np.ndarray) and prompt.ndim > 1:
+            return EmbeddedPrompt(prompt, self.facts["embeddings"])
         try:
             ids = [operator.index(token) for token in prompt]
         except TypeError:
@@ -221,7 +242,6 @@ class Engine:
 
     def _submit(self, ids: list[int], sampling: Sampling, rows=None) -> Generation:
         rows = rows or prompt_rows(ids, sampling)
-        generation = Generation(self, ids, sampling, rows)
         request, keep = request_struct(ids, sampling, rows, self._bad_words)
         identity = ctypes.c_uint64()
         with self._lock:  # the first event may come before submit returns
@@ -230,6 +250,7 @@ class Engine:
                     self._open_handle(), ctypes.byref(request), ctypes.byref(identity)
                 )
             )
+            generation = Generation(self, ids, sampling, rows)
             generation.id = identity.value
             generation._keep = keep
             self._running[identity.value] = generation
@@ -265,14 +286,19 @@ class Engine:
         text = ctypes.string_at(event.text, event.text_bytes).decode() if event.text_bytes else ""
         if event.kind == TOKEN:
             top = {event.top_ids[i]: event.top_logprobs[i] for i in range(event.n_top)}
-            generation._events.put((TOKEN, text, (event.token, event.logprob, top)))
+            token = (event.token, event.logprob, top)
+            generation._events.put((TOKEN, event.index, text, token))
             return
-        del self._running[event.request]
-        if FINISH_REASONS[event.finish] == "error":
+        failed = FINISH_REASONS[event.finish] == "error"
+        generation.to_come -= 1
+        if failed or generation.to_come == 0:
+            del self._running[event.request]
+        if failed:
             generation._events.put(UserError(text))
             return
         times = (event.queued_s, event.first_token_s, event.total_s)
-        generation._events.put((FINISH, text, (event.finish, event.cached_tokens, *times)))
+        end = (event.finish, event.score, event.cached_tokens, *times)
+        generation._events.put((FINISH, event.index, text, end))
 
     def _fail(self, sentence: str) -> None:
         with self._lock:

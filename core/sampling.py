@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from . import native, values
 from .bad_words import BadWords
 from .command import ArgumentError
+from .embedded_prompt import EmbeddedPrompt
 from .prompt_rows import INTEGERS, PromptRows
 
+EARLY_STOPPING = (False, True, "never")  # by IngotRequest.early_stopping
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
@@ -44,6 +46,19 @@ class Sampling:
     bad_words: Sequence[str | Sequence[int]] = ()  # texts and token sequences never completed
     no_repeat_ngram_size: int = 0  # no n tokens in a row come twice, prompt included; 0: they may
     prompt_logprobs: int | None = None  # 0: of each prompt token; n: and of the n best, at most 64
+    n: int = 1  # texts, each with noise of its own; the prompt is computed once
+    best_of: int | None = None  # texts that are sampled, of which the n best per token are told
+    beam_width: int = 1  # above 1: beam search, of which the n best texts are told
+    length_penalty: float = 1.0  # of beam search: scores are divided by tokens ** length_penalty
+    early_stopping: bool | str = (
+        False  # of beam search: False | True | "never", as transformers has it
+    )
+    reuse: bool = True  # finds the cache's pages of other requests, and leaves its own for them
+    salt: str | None = None  # only requests of the same salt find each other's pages
+
+    def orders(self) -> bool:
+        """Whether its texts come in the order of their scores."""
+        return self.beam_width > 1 or (self.best_of is not None and self.best_of > self.n)
 
 
 def prompt_rows(ids: list[int], sampling: Sampling) -> PromptRows:
@@ -65,7 +80,8 @@ def request_struct(ids: list[int], sampling: Sampling, rows: PromptRows, bad_wor
         ArgumentError: a value is no number, or does not fit its C type. Ranges are for the
             runtime to judge.
     """
-    for name in ("temperature", "top_p", "min_p", *PENALTIES):
+    check_choices(sampling)
+    for name in ("temperature", "top_p", "min_p", "length_penalty", *PENALTIES):
         values.number(name, getattr(sampling, name))
     if sampling.repetition_penalty == 0:
         raise ArgumentError("repetition_penalty is 0; it must be above 0; 1 means none")
@@ -84,6 +100,7 @@ def request_struct(ids: list[int], sampling: Sampling, rows: PromptRows, bad_wor
         raise ArgumentError("a stop string holds a NUL character, which no text can contain")
     for token in sampling.stop_ids:
         values.integer("stop_ids", token, 0, 2**31 - 1)
+    salt = _salt(sampling.salt)
     bias_ids_C, bias_values_C = _bias(sampling.logit_bias)
     bad_tokens, bad_lengths = bad_words.arrays(sampling.bad_words)
     ids_C = (ctypes.c_int32 * max(1, len(ids)))(*ids)
@@ -113,9 +130,18 @@ def request_struct(ids: list[int], sampling: Sampling, rows: PromptRows, bad_wor
         bad_words=bad_tokens.ctypes.data_as(INTEGERS),
         bad_word_lengths=bad_lengths.ctypes.data_as(INTEGERS),
         min_p=sampling.min_p,
+        n=sampling.n,
+        best_of=sampling.best_of or 0,
+        beam_width=sampling.beam_width,
+        early_stopping=EARLY_STOPPING.index(sampling.early_stopping),
+        length_penalty=sampling.length_penalty,
+        no_reuse=int(not values.flag("reuse", sampling.reuse)),
+        salt=salt,
         **{name: getattr(sampling, name) for name in PENALTIES},
     )
     rows.enter(request)
+    if isinstance(ids, EmbeddedPrompt):
+        ids.enter(request)
     return request, (
         ids_C,
         stop_ids_C,
@@ -125,7 +151,33 @@ def request_struct(ids: list[int], sampling: Sampling, rows: PromptRows, bad_wor
         bias_values_C,
         bad_tokens,
         bad_lengths,
+        salt,
     )
+
+
+def check_choices(sampling: Sampling) -> None:
+    """n, best_of and beam_width are counts, early_stopping is one of its words.
+
+    Raises:
+        ArgumentError: they are not. How many the engine can run is for the runtime to judge.
+    """
+    for name in ("n", "best_of", "beam_width"):
+        if (count := getattr(sampling, name)) is not None or name != "best_of":
+            values.integer(name, count, 1, 2**31 - 1)
+    if not any(sampling.early_stopping is word for word in (False, True)) and (
+        sampling.early_stopping != "never"
+    ):
+        raise ArgumentError(
+            f'early_stopping is {sampling.early_stopping!r}; it must be False, True or "never"'
+        )
+
+
+def _salt(salt: str | None) -> bytes | None:
+    if salt is None:
+        return None
+    if "\0" in values.text("salt", salt):
+        raise ArgumentError("salt holds a NUL character")
+    return salt.encode()
 
 
 def _bias(logit_bias: Mapping[int, float]):
