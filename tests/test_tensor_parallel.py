@@ -73,8 +73,7 @@ def test_tokens_of_the_built_in_model(engine_of, prompts, ranks):
         assert distance(got_LV, want_LV) < FLOAT32_DISTANCE
 
 
-@pytest.mark.parametrize("preset", RANDOM)
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize(("preset", "ranks"), [("biases, tied head", 4), ("window", 2)])
 def test_random_checkpoints(build, tmp_path_factory, preset, ranks):
     """Logits and greedy tokens equal transformers': biases once, tied tables cut once."""
     model, config = RANDOM[preset]
@@ -102,7 +101,6 @@ def test_random_checkpoints(build, tmp_path_factory, preset, ranks):
     ("quant", "bound"),
     [
         (("quant.activations=none",), FLOAT32_DISTANCE),
-        (("quant.activations=none", "quant.weights=tensor"), FLOAT32_DISTANCE),
         (("quant.activations=token",), TOKEN_SCALES_DISTANCE),
         (("quant.activations=token", "quant.weights=tensor"), TOKEN_SCALES_DISTANCE),
     ],
