@@ -1,7 +1,8 @@
 """What one rank needs, from its lowered graph alone: weights, cache, activations of a step.
 
 Sizes are exact, and no weight is read. The activations are the most bytes that live at the same
-time in the largest step; the runtime places them in one block, which may need a little more.
+time in the largest step; the runtime places them in one block, which may need a little more where
+it cannot fill every gap.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from . import manifest, weights
-from .op_line import dtype_word
+from . import manifest, op_workspace, weights
+from .op_line import dtype_word, of_row, op_line
 from .ops import Row, Rows
 from .recipes import Weight
 from .shapes import forms
@@ -32,6 +33,7 @@ class Memory:
         self.groups = json.loads(model.metadata_props.get("ingot.cache_groups", "[]"))
         self.rows = Rows()
         self.nodes = list(model.graph)
+        self._asked: dict[tuple, int] = {}
 
     def ledger(self) -> dict[str, int]:
         """In bytes, as it stands in the manifest."""
@@ -47,16 +49,19 @@ class Memory:
         }
 
     def activation_bytes(self) -> int:
-        """The most bytes that live at the same time; the runtime needs a little more."""
+        """The most bytes that live at the same time, with what kernels need beside their tensors.
+
+        The kernels are those that this machine would take.
+        """
         sizes = {value: self._bytes(value) for value in self.lives}
         changes = [0] * (len(self.nodes) + 1)
         for value, (first, last) in self.lives.items():
             changes[first] += sizes[value]
             changes[last + 1] -= sizes[value]
         most = held = 0
-        for change in changes:
+        for node, change in zip(self.nodes, changes, strict=False):
             held += change
-            most = max(most, held)
+            most = max(most, held + self._workspace(node))
         return most
 
     def field_bytes(self) -> int:
@@ -130,6 +135,36 @@ class Memory:
                 last = len(self.nodes) - 1 if value.is_graph_output() else last
                 lives[value] = (order[node], last)
         return lives
+
+    def line(self, node: ir.Node, name: str) -> str:
+        """The node as a line of plan.txt."""
+        row = self.row(node)
+        version = self.graph.opset_imports.get("") if row.domain == "" else row.version
+        inputs = [None if value is None else self._name(value) for value in node.inputs]
+        outputs = [self._name(value) if value.name else None for value in node.outputs]
+        return op_line(row, name, inputs, outputs, of_row(node, row), version)
+
+    def _name(self, value: ir.Value) -> str:
+        return self.states.get(value, value.name)
+
+    def _workspace(self, node: ir.Node) -> int:
+        """Bytes that the node's kernel needs; nodes of equal layers are asked for once."""
+        row = self.row(node)
+        version = self.graph.opset_imports.get("") if row.domain == "" else row.version
+        names = [None if value is None else f"i{i}" for i, value in enumerate(node.inputs)]
+        outputs = [f"o{i}" if value.name else None for i, value in enumerate(node.outputs)]
+        line = op_line(row, "op", names, outputs, of_row(node, row), version)
+        inputs = [None if value is None else self._input(value) for value in node.inputs]
+        key = (line, tuple(given and given[:2] for given in inputs))
+        if key not in self._asked:
+            self._asked[key] = op_workspace.needed(line, inputs, len(outputs), row.library)
+        return self._asked[key]
+
+    def _input(self, value: ir.Value) -> op_workspace.Input:
+        """Type and sizes of a value at the largest step; the data of a few integers."""
+        shape = tuple(form.at(self.largest) for form in forms(value))
+        constant = value.is_initializer() and is_host_constant(value)
+        return dtype_word(value.dtype), shape, value.const_value.numpy() if constant else None
 
     def row(self, node: ir.Node) -> Row:
         return self.rows.row(node.domain, node.op_type)

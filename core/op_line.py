@@ -55,6 +55,19 @@ def values(attributes: Iterable[ir.Attr]) -> dict[str, Any]:
     return {attribute.name: attribute.value for attribute in attributes}
 
 
+def of_row(node: ir.Node, row: Row) -> dict[str, Any]:
+    """The attributes that the row has; others only repeat what ONNX takes for granted anyway.
+
+    A type of 0 is ONNX's way of leaving it out.
+    """
+    kinds = {attribute.name: attribute.type for attribute in row.attributes}
+    return {
+        a.name: a.value
+        for a in node.attributes.values()
+        if a.name in kinds and not (kinds[a.name] == "dtype" and a.value == 0)
+    }
+
+
 def dtype_word(dtype: int) -> str:
     """The word for an element type.
 

@@ -172,6 +172,18 @@ void run(Single &single, const char *kernel_name, int32_t threads, std::span<con
   check(kernel->enqueue(self, &call, 0, &ctx), state, INGOT_INVALID);
 }
 
+int64_t workspace_of(Single &single, IngotCtx ctx) {
+  IngotNode &node = single.node;
+  std::vector<int64_t> words;
+  infer(node, &ctx, single.in, single.out, &words);
+  node.inputs = single.in;
+  node.outputs = single.out;
+  std::string why;
+  const IngotKernel *kernel = choose(node, ctx, "auto", &why);
+  if (!kernel) fail(INGOT_INVALID, "%s: %s", node.op->name, why.c_str());
+  return kernel->workspace ? static_cast<int64_t>(kernel->workspace(&node, words.data())) : 0;
+}
+
 uint64_t mixed(uint64_t z) {  // the finaliser of SplitMix64
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
@@ -211,6 +223,17 @@ int ingot_infer_op(const char *line, const char *library, const IngotArray *in, 
       out[i].rank = single.out[i].rank;
       std::copy_n(single.out[i].shape, single.out[i].rank, out[i].shape);
     }
+  });
+}
+
+int ingot_op_workspace(const char *line, const char *library, const IngotArray *in, int32_t n_in, int32_t n_out,
+                       int64_t *bytes) {
+  return guarded([&] {
+    if (!line || (n_in && !in) || !bytes) fail(INGOT_INVALID, "ingot_op_workspace: the line or an array is NULL");
+    Single single(line, library, in, n_in, n_out);
+    HostState state{nullptr, {}};
+    const IngotCtx ctx = host_context(state);
+    *bytes = workspace_of(single, ctx);
   });
 }
 

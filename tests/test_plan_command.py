@@ -11,7 +11,7 @@ import safetensors
 from conftest import command
 from onnx import load
 
-from core import Engine, byte_size, cache_pages
+from core import Engine, byte_size, cache_pages, op_workspace
 from core.command import ConfigError
 
 
@@ -61,6 +61,22 @@ def test_a_cache_budget_gives_the_pages_that_the_runtime_takes(model, build, tmp
     cache = plan["ranks"][0]["cache"]
     assert [group["pages"] for group in cache["groups"]] == opened
     assert cache["tokens"] == 16 * (opened[0] - 1)
+
+
+def test_every_rank_has_what_was_planned(build, tiny_llama, tmp_path):
+    """Two ranks: weights, files and activations of each, with what collectives need besides."""
+    choice = ["model=llama2", "parallel=tensor", "parallel.ranks=2", f"checkpoint={tiny_llama}"]
+    plan, _ = planned(tmp_path, *choice)
+    folder = build(*choice)
+    with Engine(folder) as engine:
+        opened = engine.facts["rank_memory"]
+    assert [rank["rank"] for rank in plan["ranks"]] == [0, 1]
+    for rank, memory in zip(plan["ranks"], opened, strict=True):
+        assert rank["memory"]["weights"] == memory["weights"]
+        assert rank["memory"]["activations, at most about"] == memory["activations"]
+        assert rank["cache"]["bytes"] == memory["cache"]
+    for name, size in plan["disk"].items():
+        assert (folder / name).stat().st_size == size, name
 
 
 def test_memory_leaves_its_rest_to_the_cache(tiny_llama, tmp_path):
@@ -172,3 +188,12 @@ def test_a_group_without_a_window_decides_the_tokens():
     assert cache_pages.tokens([full, window], [11, 6]) == 160
     assert cache_pages.tokens([window], [6]) == 80
     assert cache_pages.tokens([], []) == 0
+
+
+def test_workspace_is_that_of_the_kernel():
+    """Rows gathered from ranks need a place to come to, a sum needs none; errors are sentences."""
+    line = "op y ingot::AllGather@1 in=x out=y axis=i:1 ranks=i:4"
+    assert op_workspace.needed(line, [("f32", (3, 5), None)], 1) == 3 * 5 * 4 * 4
+    assert op_workspace.needed("op y ::Add@24 in=a,b out=y", [("f32", (3,), None)] * 2, 1) == 0
+    with pytest.raises(ValueError, match="Nothing"):
+        op_workspace.needed("op y ::Nothing@24 in=a out=y", [("f32", (3,), None)], 1)

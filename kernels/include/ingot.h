@@ -168,6 +168,9 @@ INGOT_API int ingot_run_op(const char *node, const char *library, const char *ke
 /* Output types and shapes of that line for these inputs (data may be NULL except for HOST inputs). */
 INGOT_API int ingot_infer_op(const char *node, const char *library, const IngotArray *in, int32_t n_in, IngotArray *out,
                              int32_t n_out);
+/* Bytes that the kernel which an engine would take for that line needs besides its tensors; inputs as above. */
+INGOT_API int ingot_op_workspace(const char *node, const char *library, const IngotArray *in, int32_t n_in,
+                                 int32_t n_out, int64_t *bytes);
 
 /* Writes elements [first, first + count) of the counter-based random tensor `seed`: uniform in ±scale, as dtype, to
  * data. Element i is scale * (2 u - 1) with u = (mix(seed + (i + 1) * 0x9E3779B97F4A7C15) >> 40) / 2^24, mix being the

@@ -34,19 +34,6 @@ def check(model: ir.Model) -> None:
         raise PlanError("\n".join(f"the CPU engine cannot run this graph: {w}" for w in wrong))
 
 
-def attributes(node: ir.Node, row: Row) -> dict:
-    """The attributes that the row has; others only repeat what ONNX takes for granted anyway.
-
-    A type of 0 is ONNX's way of leaving it out.
-    """
-    kinds = {attribute.name: attribute.type for attribute in row.attributes}
-    return {
-        a.name: a.value
-        for a in node.attributes.values()
-        if a.name in kinds and not (kinds[a.name] == "dtype" and a.value == 0)
-    }
-
-
 def _without_row(graph: ir.Graph, rows: Rows) -> Iterator[str]:
     lacking: dict[str, list[str]] = {}
     for node in graph:

@@ -8,11 +8,9 @@ import onnx_ir as ir
 
 from core.linear_form import LinearForm
 from core.memory import Memory, is_host_constant
-from core.op_line import dtype_word, op_line
+from core.op_line import dtype_word
 from core.shapes import forms
 from core.spec import label
-
-from .coverage import attributes
 
 
 class PlanText:
@@ -67,14 +65,7 @@ class PlanText:
                 yield f"weight {value.name} {_typed(value)}"
 
     def _op(self, node: ir.Node) -> str:
-        row = self.memory.row(node)
-        version = self.graph.opset_imports.get("") if row.domain == "" else row.version
-        inputs = [None if value is None else self._name(value) for value in node.inputs]
-        outputs = [self._name(value) if value.name else None for value in node.outputs]
-        return op_line(row, label(node), inputs, outputs, attributes(node, row), version)
-
-    def _name(self, value: ir.Value) -> str:
-        return self.states.get(value, value.name)
+        return self.memory.line(node, label(node))
 
 
 def _typed(value: ir.Value) -> str:
