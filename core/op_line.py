@@ -1,6 +1,6 @@
 """One use of an op as a line of plan.txt.
 
-    op NAME DOMAIN::OP@VERSION in=a,b,- out=y key=f:1e-05
+op NAME DOMAIN::OP@VERSION in=a,b,- out=y key=f:1e-05
 """
 
 from __future__ import annotations

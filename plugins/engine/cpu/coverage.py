@@ -18,6 +18,7 @@ FILE_TYPES = set(WORDS)  # of weights; the runtime knows no others
 # Inputs that the runtime makes for a step: kernels/runtime/step_fields.h.
 FIELD = re.compile(
     r"ids_T|positions_T|sequences_T|rows_N|slots_S|starts_S1|cached_S|pages\d+_SM|cells\d+_T"
+    r"|embeddings_TD"
 )
 
 
