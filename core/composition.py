@@ -31,7 +31,7 @@ def run(task: Callable, check: Callable | None) -> None:
         if not (asked.help or asked.hydra_help or asked.shell_completion or asked.info):
             jobs = [configured(name, job, check) for job in _jobs(overrides, asked.multirun)]
         if not elsewhere:
-            _refuse_one_place(jobs)
+            _refuse_one_place(name, jobs)
             core.raise_on_interrupt()
             return _run_all(task, jobs)
     sys.argv = [sys.argv[0], *overrides, *flags]
@@ -87,18 +87,19 @@ def _jobs(overrides: list[str], sweep: bool) -> list[list[str]]:
     return jobs
 
 
-def _refuse_one_place(jobs: Sequence[DictConfig]) -> None:
-    """Refuses a sweep in which one build would replace what another wrote."""
-    if len(jobs) < 2 or "out" not in jobs[0]:
-        return
-    places = [str(activated(cfg).out) for cfg in jobs]
-    for place in places:
-        if places.count(place) > 1:
-            raise ConfigError(
-                f"{places.count(place)} of the {len(jobs)} builds would be written to out={place}, "
-                "each replacing the one before; name a folder for each, for example "
-                "out='engines/${hydra:runtime.choices.model}-${max_length}'"
-            )
+def _refuse_one_place(name: str, jobs: Sequence[DictConfig]) -> None:
+    """Refuses a sweep in which one job would replace what another wrote."""
+    for key in ("out",) if name == "build" else ("json", "plot", "report"):
+        if len(jobs) < 2 or key not in jobs[0]:
+            continue
+        places = [str(value) for cfg in jobs if (value := activated(cfg)[key]) is not None]
+        for place in places:
+            if places.count(place) > 1:
+                raise ConfigError(
+                    f"{places.count(place)} of the {len(jobs)} {name}s would be written to "
+                    f"{key}={place}, each replacing the one before; name a place for each by a "
+                    f"value that differs, for example {key}='…-${{max_length}}'"
+                )
 
 
 def _run_all(task: Callable, jobs: Sequence[DictConfig]) -> None:

@@ -163,6 +163,10 @@ def text(plan: dict) -> str:
                 "disk",
                 *page.table([(name, _exact(size)) for name, size in plan["disk"].items()]),
                 "  graph, plan and manifest, which hold no weights, come on top",
+                *(
+                    ["  dump=true: a build keeps its graphs; a plan writes none"]
+                    * plan["config"]["dump"]
+                ),
             ]
         ),
     ]

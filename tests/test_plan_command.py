@@ -162,6 +162,22 @@ def test_refusals(given, code, part, tiny_llama, tmp_path):
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 
+def test_a_sweep_plans_each(tmp_path):
+    """-m plans several sizes with one `out`, which a plan does not write; one json is refused."""
+    sweep = ["-m", "model=llama2", "model.size=tiny", "checkpoint=random", "max_length=64,128"]
+    done = command("plan", *sweep, "dump=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "32 sequences of 64 tokens" in done.stdout and "32 sequences of 128" in done.stdout
+    assert done.stdout.count("a plan writes none") == 2 and not list(tmp_path.iterdir())
+    done = command("plan", *sweep, "json=p.json", cwd=tmp_path)
+    assert (
+        done.returncode == 2 and "2 of the 2 plans would be written to json=p.json" in done.stderr
+    )
+    done = command("plan", *sweep, "json=${max_length}.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"64.json", "128.json"}
+
+
 def test_every_key_of_a_build_is_one_of_a_plan(tmp_path):
     """The composed config of plan is build's, and three keys more."""
     both = [
