@@ -106,6 +106,7 @@ class Request(Sized):
         ("length_penalty", c_float),
         ("no_reuse", c_int32),
         ("salt", c_char_p),
+        ("embeddings", POINTER(c_float)),
     ]
 
 

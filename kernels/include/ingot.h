@@ -113,6 +113,8 @@ typedef struct {
   float length_penalty;   /* of a beam search: scores are divided by (generated tokens ^ this) */
   int32_t no_reuse;       /* 1: it neither finds pages of other requests nor leaves its own for them */
   const char *salt;       /* NULL, or at most 1024 bytes: only requests of the same salt find each other's pages */
+  const float *embeddings; /* NULL, or the prompt as n_ids × D float32 instead of ids, which is NULL then; D is
+                              ingot_describe's "embeddings"; copied. features=[embeddings] builds it in */
 } IngotRequest;
 
 INGOT_API int ingot_submit(IngotEngine *, const IngotRequest *, uint64_t *id);

@@ -19,7 +19,8 @@ Choice::Choice(const Request &request, const Vocabulary &vocabulary, int32_t ind
   sequence.index = index;
   sequence.priority = request.priority;
   sequence.root = PageKey::root(static_cast<uint64_t>(sequence.adapter), request.salt);
-  sequence.reuse = request.reuse;
+  sequence.reuse = request.reuse && request.embeddings.empty();  // vectors are no key of pages
+  sequence.embeddings = request.embeddings;
   sequence.prompt = static_cast<int32_t>(request.prompt.size());
   if (index == 0) sequence.tokens = request.prompt;
   sequence.generates = request.max_tokens > 0;

@@ -37,6 +37,7 @@ RequestLimits Leader::limits() const {
   const IngotEngineSpec &spec = ranks_.spec();
   RequestLimits limits{spec.vocab, spec.max_length, blocks_.capacity(), vocabulary_.bytes.size() > 0};
   limits.hidden = ranks_.hidden_width();
+  limits.embedding = ranks_.embedding_width();
   limits.end_tokens = vocabulary_.end_ids.size();
   limits.max_sequences = std::min({options_.max_sequences, options_.token_budget, spec.max_rows});
   limits.policy = options_.policy;
@@ -48,7 +49,8 @@ RequestLimits Leader::limits() const {
 void Leader::add(Request request) {
   const uint64_t id = request.id;
   auto job = std::make_unique<Job>(std::move(request), vocabulary_, longest_);
-  for (const auto &choice : job->choices) choice->sequence.speculates = options_.draft && !job->beams;
+  for (const auto &choice : job->choices)
+    choice->sequence.speculates = options_.draft && !job->beams && job->request.embeddings.empty();
   scheduler_.add(job->choices[0]->sequence);
   ++statistics_.requests;
   jobs_.emplace(id, std::move(job));

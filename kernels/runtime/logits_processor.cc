@@ -62,7 +62,7 @@ void LogitsProcessor::forbid(std::span<float> scores_V, std::span<const int32_t>
 void LogitsProcessor::repel(std::span<float> scores_V, const SamplingChange &sampling) {
   const float penalty = sampling.repetition_penalty;
   for (const History::Count &count : history_.counts()) {
-    if (count.prompt + count.generated == 0) continue;
+    if (count.id < 0 || count.prompt + count.generated == 0) continue;  // embeddings have no id
     float score = scores_V[static_cast<size_t>(count.id)];
     const float scaled[] = {score / penalty, score * penalty};
     score = scaled[score < 0];  // no branch: signs are no pattern, and a wrong guess waits for memory
@@ -81,14 +81,15 @@ void LogitsProcessor::find_repeats(int32_t n) {
   if (tokens.size() < static_cast<size_t>(n)) return;
   if (before == 0) {
     for (const History::Count &count : history_.counts()) {
-      if (count.prompt + count.generated > 0) forbidden_.push_back(count.id);
+      if (count.id >= 0 && count.prompt + count.generated > 0) forbidden_.push_back(count.id);
     }
     return;
   }
   const std::span<const int32_t> last = tokens.last(before);
+  if (std::ranges::any_of(last, [](int32_t id) { return id < 0; })) return;  // embeddings are no tokens to repeat
   for (size_t end = before; end < tokens.size(); ++end) {
     if (tokens[end - 1] == last.back() && std::equal(last.begin(), last.end() - 1, tokens.begin() + (end - before)))
-      forbidden_.push_back(tokens[end]);
+      if (tokens[end] >= 0) forbidden_.push_back(tokens[end]);
   }
 }
 

@@ -42,6 +42,7 @@ class Rank {
   // What the head read for these rows, hidden_width() numbers each; empty where the engine does not give them.
   std::span<const float> hidden() const { return hidden_ND_; }
   int32_t hidden_width() const { return hidden_width_; }
+  int32_t embedding_width() const { return fields_->embedding_width(); }
 
   Slots &slots() { return *slots_; }
   const Cache &cache() const { return *cache_; }

@@ -39,6 +39,8 @@ class Ranks {
   // Rank 0's hidden rows of the last step: see Rank.
   std::span<const float> hidden() const { return ranks_[0]->hidden(); }
   int32_t hidden_width() const { return ranks_[0]->hidden_width(); }
+  // Numbers of a token's vector, where a prompt may be vectors; 0: it may not.
+  int32_t embedding_width() const { return ranks_[0]->embedding_width(); }
 
   // Rank 0's. The last tokens that stand there when a step begins go to every rank.
   Slots &slots() { return ranks_[0]->slots(); }

@@ -67,6 +67,7 @@ std::string describe(const OpenFacts &facts) {
   engine.string("dtype", facts.manifest.dtype)
       .number("vocab", spec.vocab)
       .number("hidden", facts.ranks.hidden_width())
+      .number("embeddings", facts.ranks.embedding_width())
       .number("ranks", facts.manifest.ranks);
   engine.string("kernels", facts.kernels).number("threads", facts.threads);
   engine.string("policy", policy_names[static_cast<int32_t>(facts.options.policy)]).number("lag", facts.options.lag);

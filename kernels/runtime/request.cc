@@ -60,9 +60,18 @@ void check_numbers(const IngotRequest &given, const RequestLimits &limits) {
     check_integer("stop_ids", given.stop_ids[i], 0, limits.vocab - 1, ", the vocabulary");
 }
 
+void check_embeddings(const IngotRequest &given, const RequestLimits &limits) {
+  if (limits.embedding == 0)
+    fail(INGOT_INVALID, "embeddings: this engine reads token ids only; build it with features=[embeddings]");
+  if (given.ids) fail(INGOT_INVALID, "embeddings and ids are both given; a prompt is one or the other");
+  if (given.prompt_logprobs)
+    fail(INGOT_INVALID, "prompt_logprobs is asked of embeddings, which are no tokens that could be probable");
+}
+
 void check_prompt(const IngotRequest &given, const RequestLimits &limits) {
   if (given.n_ids == 0) fail(INGOT_INVALID, "ids, the prompt, is empty; give at least one token");
-  if (given.n_ids < 0 || !given.ids)
+  if (given.embeddings) check_embeddings(given, limits);
+  if (given.n_ids < 0 || !(given.ids || given.embeddings))
     fail(INGOT_INVALID, "ids is %s and n_ids is %d", given.ids ? "given" : "NULL", given.n_ids);
   const int32_t room = limits.length() - (given.max_tokens > 0 ? 1 : 0);
   if (given.n_ids > room) {
@@ -72,7 +81,7 @@ void check_prompt(const IngotRequest &given, const RequestLimits &limits) {
          given.max_tokens > 0 ? " when it is to generate" : "",
          cache ? "open the engine with more cache_bytes" : "shorten it, or build the engine with a larger max_length");
   }
-  for (int32_t i = 0; i < given.n_ids; ++i) {
+  for (int32_t i = 0; given.ids && i < given.n_ids; ++i) {
     if (given.ids[i] < 0 || given.ids[i] >= limits.vocab) {
       fail(INGOT_INVALID, "ids[%d] is %d; the vocabulary has 0 to %d", i, given.ids[i], limits.vocab - 1);
     }
@@ -222,7 +231,13 @@ Request read_request(const IngotRequest &asked, const RequestLimits &limits, Bad
   if (given.n_bias != 0 || given.n_bad_words != 0)
     request.lists =
         std::make_shared<const TokenLists>(TokenLists{read_bias(given, limits), read_bad_words(given, limits, shelf)});
-  request.prompt.assign(given.ids, given.ids + given.n_ids);
+  if (given.embeddings) {
+    request.prompt.assign(static_cast<size_t>(given.n_ids), embedded_token);
+    request.embeddings.assign(
+        given.embeddings, given.embeddings + static_cast<size_t>(given.n_ids) * static_cast<size_t>(limits.embedding));
+  } else {
+    request.prompt.assign(given.ids, given.ids + given.n_ids);
+  }
   request.max_tokens = given.max_tokens;
   request.min_tokens = given.min_tokens;
   request.temperature = given.temperature;

@@ -21,6 +21,7 @@ struct RequestLimits {
   int32_t cache_length;       // tokens of one sequence that the cache holds when it is alone
   bool has_text;              // whether token ids have bytes
   int32_t hidden = 0;         // numbers of a hidden row; 0: the engine does not give them
+  int32_t embedding = 0;      // numbers of a token's vector; 0: the engine reads ids only
   size_t end_tokens = 0;      // that the engine has
   int32_t max_sequences = 1;  // that run together
   Policy policy = Policy::max_utilization;
@@ -32,7 +33,8 @@ struct RequestLimits {
 
 struct Request {
   uint64_t id = 0;
-  std::vector<int32_t> prompt;
+  std::vector<int32_t> prompt;    // embedded_token for each of its vectors
+  std::vector<float> embeddings;  // these vectors, in order
   int32_t max_tokens = 0, min_tokens = 0;
   float temperature = 0, top_p = 1;
   int32_t top_k = 0;

@@ -253,7 +253,10 @@ void Scheduler::put(Sequence &sequence, int32_t tokens, int32_t drafts, Room &ro
   ScheduledSequence entry{&sequence, tokens, drafts, writer.rows(), 0, false, sequence.generates && completes};
   writer.add_sequence(sequence.slot, tokens + drafts, from, sequence.adapter, entry.samples);
   for (int32_t position = from; position < from + tokens; ++position) {
-    writer.add_token(position < sequence.given ? sequence.tokens[static_cast<size_t>(position)] : last_token_of_slot);
+    if (const auto vector = sequence.embedding(position); !vector.empty())
+      writer.add_embedding(vector);
+    else
+      writer.add_token(position < sequence.given ? sequence.tokens[static_cast<size_t>(position)] : last_token_of_slot);
   }
   for (int32_t draft = 0; draft < drafts; ++draft) {
     writer.add_token(sequence.drafts[static_cast<size_t>(draft)]);

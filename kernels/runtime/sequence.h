@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "runtime/block_manager.h"
@@ -19,7 +20,8 @@ struct Sequence {
   PageKey root;       // of its pages' keys
   bool reuse = true;  // whether it finds pages of others, and they its own
 
-  std::vector<int32_t> tokens;  // known ones: the prompt, and what was generated and committed
+  std::vector<int32_t> tokens;        // known ones: the prompt, and what was generated and committed
+  std::span<const float> embeddings;  // the prompt's vectors, where it has no ids
   int32_t length = 0;           // tokens that exist once the steps in flight are committed; at least tokens.size()
   int32_t given = 0;            // tokens before go into a step by value, later ones as their slot's last token
   int32_t committed = 0;        // tokens in the cache for good
@@ -42,6 +44,12 @@ struct Sequence {
   int32_t matched = -1;  // tokens found in the cache when it first ran; -1: it has not run
   SequencePages pages;
 
+  // Of the token at `position`; empty where it has an id.
+  std::span<const float> embedding(int32_t position) const {
+    if (embeddings.empty() || position >= prompt) return {};
+    const size_t width = embeddings.size() / static_cast<size_t>(prompt);
+    return embeddings.subspan(static_cast<size_t>(position) * width, width);
+  }
   int32_t scheduled() const { return committed + in_flight; }
   // Tokens that a step may compute now, without drafts.
   int32_t remaining() const {

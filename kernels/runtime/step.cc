@@ -49,6 +49,11 @@ void check(const StepView &step) {
     if (step.cached_S[s] < 0 || step.cached_S[s] > INT32_MAX - step.lengths_S[s])
       fail(INGOT_FAILED, "a step message says that %d tokens of a sequence are in the cache", step.cached_S[s]);
   }
+  const auto embedded = std::count(step.ids_T.begin(), step.ids_T.end(), embedded_token);
+  if (embedded != header.n_embeddings) {
+    fail(INGOT_FAILED, "a step message has %d vectors for %lld tokens without an id", header.n_embeddings,
+         static_cast<long long>(embedded));
+  }
   for (const int32_t row : step.rows_N) {
     if (row < 0 || row >= header.T) fail(INGOT_FAILED, "a step message wants row %d of %d tokens", row, header.T);
   }
@@ -72,6 +77,10 @@ StepView read_step(const void *message, size_t bytes) {
     *part = reader.take<int32_t>(header.S);
   step.ids_T = reader.take<int32_t>(header.T);
   step.rows_N = reader.take<int32_t>(header.N);
+  const int64_t numbers = int64_t{header.n_embeddings} * header.embedding_width;
+  if (header.n_embeddings < 0 || header.embedding_width < 0 || numbers > INT32_MAX)
+    fail(INGOT_FAILED, "a step message says %d vectors of %d", header.n_embeddings, header.embedding_width);
+  step.embeddings = reader.take<float>(static_cast<int32_t>(numbers));
   if (reader.rest()) fail(INGOT_FAILED, "a step message has %zu bytes too many", reader.rest());
   step.bytes = message;
   step.n_bytes = bytes;
@@ -84,6 +93,8 @@ void StepWriter::start(uint64_t id) {
   sampling_changes_.clear();
   page_updates_.clear();
   page_copies_.clear();
+  embeddings_.clear();
+  embedding_width_ = 0;
   for (auto *part : {&slots_, &lengths_, &cached_, &adapters_, &samples_, &ids_, &rows_}) part->clear();
 }
 
@@ -93,6 +104,12 @@ void StepWriter::add_sequence(int32_t slot, int32_t length, int32_t cached, int3
   cached_.push_back(cached);
   adapters_.push_back(adapter);
   samples_.push_back(samples ? 1 : 0);
+}
+
+void StepWriter::add_embedding(std::span<const float> vector) {
+  add_token(embedded_token);
+  embedding_width_ = static_cast<int32_t>(vector.size());
+  embeddings_.insert(embeddings_.end(), vector.begin(), vector.end());
 }
 
 template <typename T>
@@ -115,13 +132,16 @@ StepView StepWriter::finish() {
                           longest,
                           static_cast<int32_t>(sampling_changes_.size()),
                           static_cast<int32_t>(page_updates_.size()),
-                          static_cast<int32_t>(page_copies_.size())};
+                          static_cast<int32_t>(page_copies_.size()),
+                          embedding_width_ ? static_cast<int32_t>(embeddings_.size()) / embedding_width_ : 0,
+                          embedding_width_};
   used_ = 0;
   append(std::vector<StepHeader>{header});
   append(sampling_changes_);
   append(page_updates_);
   append(page_copies_);
   for (const auto *part : {&slots_, &lengths_, &cached_, &adapters_, &samples_, &ids_, &rows_}) append(*part);
+  append(embeddings_);
   return read_step(message_.data(), used_);
 }
 

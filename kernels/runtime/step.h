@@ -3,8 +3,9 @@
 //
 // Layout, all little endian and aligned to 4 bytes: header, sampling changes, page updates, page copies, then int32
 // arrays: slots_S, lengths_S (tokens of each sequence in this step), cached_S (tokens in the cache before), adapters_S
-// (0: none), samples_S (1: the sequence's last row becomes its slot's next token), ids_T (-1: the slot's last token),
-// rows_N (indices into T).
+// (0: none), samples_S (1: the sequence's last row becomes its slot's next token), ids_T (-1: the slot's last token,
+// -2: a token that has a vector instead), rows_N (indices into T); then the vectors of the tokens -2, in order,
+// float32.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,8 +16,9 @@
 namespace ingot {
 
 inline constexpr uint32_t step_magic = 0x50544749;  // "IGTP"
-inline constexpr uint32_t step_version = 2;
+inline constexpr uint32_t step_version = 3;
 inline constexpr int32_t last_token_of_slot = -1;
+inline constexpr int32_t embedded_token = -2;  // it has a vector instead of an id
 
 struct StepHeader {
   uint32_t magic, version;
@@ -24,6 +26,7 @@ struct StepHeader {
   int32_t function;
   int32_t T, S, N, Q;
   int32_t n_sampling_changes, n_page_updates, n_page_copies;
+  int32_t n_embeddings, embedding_width;  // vectors, and numbers of each
 };
 
 // A sequence moves into a slot: what stood there is forgotten, its page table rows become the null page. How its tokens
@@ -53,7 +56,7 @@ struct PageCopy {
   int32_t group, from, to;
 };
 
-static_assert(sizeof(StepHeader) == 48 && sizeof(SamplingChange) == 56 && sizeof(PageUpdate) == 16 &&
+static_assert(sizeof(StepHeader) == 56 && sizeof(SamplingChange) == 56 && sizeof(PageUpdate) == 16 &&
               sizeof(PageCopy) == 12 && std::is_trivially_copyable_v<SamplingChange>);
 
 // What a message says. Spans point into the message.
@@ -62,6 +65,7 @@ struct StepView {
   std::span<const SamplingChange> sampling_changes;
   std::span<const PageUpdate> page_updates;
   std::span<const PageCopy> page_copies;
+  std::span<const float> embeddings;
   std::span<const int32_t> slots_S, lengths_S, cached_S, adapters_S, samples_S, ids_T, rows_N;
   const void *bytes = nullptr;
   size_t n_bytes = 0;
@@ -78,6 +82,8 @@ class StepWriter {
 
   void add_sequence(int32_t slot, int32_t length, int32_t cached, int32_t adapter, bool samples);
   void add_token(int32_t id) { ids_.push_back(id); }
+  // A token without an id. All vectors of a message have one width.
+  void add_embedding(std::span<const float> vector);
   void add_row(int32_t token) { rows_.push_back(token); }
   void add(const SamplingChange &change) { sampling_changes_.push_back(change); }
   void add(const PageUpdate &update) { page_updates_.push_back(update); }
@@ -99,6 +105,8 @@ class StepWriter {
   std::vector<PageUpdate> page_updates_;
   std::vector<PageCopy> page_copies_;
   std::vector<int32_t> slots_, lengths_, cached_, adapters_, samples_, ids_, rows_;
+  std::vector<float> embeddings_;
+  int32_t embedding_width_ = 0;
   std::vector<uint64_t> message_;  // of uint64_t, so that it is aligned
   size_t used_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "runtime/step_fields.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -10,6 +11,8 @@
 namespace ingot {
 namespace {
 
+constexpr long widest = 1 << 20;  // numbers of a token's vector
+
 std::string name_of(const FieldRow &row, int32_t group) {
   std::string name = row.name;
   if (const size_t place = name.find("{i}"); place != std::string::npos) name.replace(place, 3, std::to_string(group));
@@ -18,10 +21,21 @@ std::string name_of(const FieldRow &row, int32_t group) {
 
 int32_t rank_of(const FieldRow &row) { return row.dims[1] ? 2 : 1; }
 
+int32_t dtype_of(const FieldRow &row) { return row.kind == FieldKind::embeddings ? INGOT_F32 : INGOT_I32; }
+
+// D, where the engine says it; 0: it says no such number.
+int32_t width_of(const IngotNamedTensor &wanted) {
+  const char *word = wanted.rank == 2 ? wanted.dims[1] : nullptr;
+  char *end = nullptr;
+  const long width = word ? std::strtol(word, &end, 10) : 0;
+  return word && *end == 0 && width > 0 && width <= widest ? static_cast<int32_t>(width) : 0;
+}
+
 bool fits(const FieldRow &row, const IngotNamedTensor &wanted) {
-  if (wanted.dtype != INGOT_I32 || wanted.rank != rank_of(row)) return false;
+  if (wanted.dtype != dtype_of(row) || wanted.rank != rank_of(row)) return false;
   for (int32_t i = 0; i < wanted.rank; ++i) {
-    if (!wanted.dims[i] || std::strcmp(wanted.dims[i], row.dims[i]) != 0) return false;
+    const bool open = std::strcmp(row.dims[i], "D") == 0;
+    if (!wanted.dims[i] || (open ? width_of(wanted) == 0 : std::strcmp(wanted.dims[i], row.dims[i]) != 0)) return false;
   }
   return true;
 }
@@ -47,7 +61,7 @@ std::string all_names() {
   return names;
 }
 
-size_t capacity(FieldKind kind, const IngotEngineSpec &spec, int32_t max_sequences) {
+size_t capacity(FieldKind kind, const IngotEngineSpec &spec, int32_t max_sequences, int32_t width) {
   switch (kind) {
     case FieldKind::ids:
     case FieldKind::positions:
@@ -63,6 +77,8 @@ size_t capacity(FieldKind kind, const IngotEngineSpec &spec, int32_t max_sequenc
       return static_cast<size_t>(max_sequences) + 1;
     case FieldKind::pages:
       return static_cast<size_t>(max_sequences) * static_cast<size_t>(spec.max_pages);
+    case FieldKind::embeddings:
+      return static_cast<size_t>(spec.max_tokens) * static_cast<size_t>(width);
   }
   return 0;
 }
@@ -114,8 +130,9 @@ StepFields::StepFields(const IngotEngineSpec &spec, int32_t function, int32_t ma
            "version",
            field.name, found.row->dims[0], found.row->dims[1] ? "," : "", found.row->dims[1] ? found.row->dims[1] : "");
     }
-    Field made{found.row->kind, found.group, field.rank, {}, {}};
-    made.values.assign(std::max<size_t>(1, capacity(made.kind, spec, max_sequences)), 0);
+    const int32_t width = found.row->kind == FieldKind::embeddings ? width_of(field) : columns_;
+    Field made{found.row->kind, found.group, field.rank, width, {}, {}};
+    made.values.assign(std::max<size_t>(1, capacity(made.kind, spec, max_sequences, width)), 0);
     if (made.kind == FieldKind::pages) made.rows.assign(2 * static_cast<size_t>(max_sequences), 0);
     fields_.push_back(std::move(made));
   }
@@ -127,9 +144,10 @@ IngotStep StepFields::make(const StepView &step, const Slots &slots) {
   for (size_t i = 0; i < fields_.size(); ++i) {
     Field &field = fields_[i];
     fill(field, step, slots);
-    IngotTensor tensor{field.values.data(), {first_dim(field.kind, *step.header)}, {1}, INGOT_I32, field.rank};
+    const int32_t dtype = field.kind == FieldKind::embeddings ? INGOT_F32 : INGOT_I32;
+    IngotTensor tensor{field.values.data(), {first_dim(field.kind, *step.header)}, {1}, dtype, field.rank};
     if (field.rank == 2) {
-      tensor.shape[1] = tensor.stride[0] = columns_;
+      tensor.shape[1] = tensor.stride[0] = field.width;
       tensor.stride[1] = 1;
     }
     tensors_[i] = tensor;
@@ -182,6 +200,9 @@ void StepFields::fill(Field &field, const StepView &step, const Slots &slots) {
     case FieldKind::cells:
       fill_cells(field, step, slots);
       break;
+    case FieldKind::embeddings:
+      fill_embeddings(field, step);
+      break;
   }
 }
 
@@ -205,6 +226,28 @@ void StepFields::fill_cells(Field &field, const StepView &step, const Slots &slo
     const int32_t page = slots.pages(field.group, step.slots_S[s])[position / tokens];
     field.values[t] = page * tokens + position % tokens;
   });
+}
+
+// Rows of other tokens stay as they are: the engine reads them not.
+void StepFields::fill_embeddings(Field &field, const StepView &step) const {
+  if (step.header->n_embeddings && step.header->embedding_width != field.width) {
+    fail(INGOT_FAILED, "a step message has vectors of %d numbers, the engine reads %d", step.header->embedding_width,
+         field.width);
+  }
+  const auto width = static_cast<size_t>(field.width);
+  const float *vector = step.embeddings.data();
+  for (size_t t = 0; t < step.ids_T.size(); ++t) {
+    if (step.ids_T[t] != embedded_token) continue;
+    std::memcpy(field.values.data() + t * width, vector, width * sizeof(float));
+    vector += width;
+  }
+}
+
+int32_t StepFields::embedding_width() const {
+  for (const Field &field : fields_) {
+    if (field.kind == FieldKind::embeddings) return field.width;
+  }
+  return 0;
 }
 
 int64_t StepFields::bytes() const {

@@ -10,12 +10,12 @@
 
 namespace ingot {
 
-enum class FieldKind { ids, positions, sequences, rows, slots, starts, cached, pages, cells };
+enum class FieldKind { ids, positions, sequences, rows, slots, starts, cached, pages, cells, embeddings };
 
-// All are int32 on the host. A name with {i} stands once for each cache group.
+// All are on the host, and int32 unless a row says otherwise. A name with {i} stands once for each cache group.
 struct FieldRow {
   const char *name;
-  const char *dims[2];
+  const char *dims[2];  // "D": as wide as the engine says
   FieldKind kind;
   const char *meaning;
 };
@@ -33,6 +33,7 @@ inline constexpr FieldRow field_rows[] = {
      FieldKind::pages,
      "page table: column p / W is the page of position p; 0 is the null page"},
     {"cells{i}_T", {"T"}, FieldKind::cells, "where a token's k and v are written: page * W + p % W"},
+    {"embeddings_TD", {"T", "D"}, FieldKind::embeddings, "f32: vectors of the tokens whose id is -2"},
 };
 
 class StepFields {
@@ -45,19 +46,23 @@ class StepFields {
   IngotStep make(const StepView &step, const Slots &slots);
 
   int64_t bytes() const;
+  // Numbers of a token's vector; 0: the engine reads ids only.
+  int32_t embedding_width() const;
 
  private:
   struct Field {
     FieldKind kind;
     int32_t group;
     int32_t rank;
-    std::vector<int32_t> values;
-    std::vector<uint64_t> rows;  // pages: which slot and version each row of the table shows
+    int32_t width;                // of rank 2
+    std::vector<int32_t> values;  // words of 4 bytes
+    std::vector<uint64_t> rows;   // pages: which slot and version each row of the table shows
   };
 
   void fill(Field &field, const StepView &step, const Slots &slots);
   void fill_pages(Field &field, const StepView &step, const Slots &slots) const;
   void fill_cells(Field &field, const StepView &step, const Slots &slots) const;
+  void fill_embeddings(Field &field, const StepView &step) const;
 
   int32_t function_, columns_;
   std::vector<int32_t> page_tokens_;  // W of each group

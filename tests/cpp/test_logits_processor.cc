@@ -255,6 +255,29 @@ void test_everything_forbidden() {
          std::abs(sampled.top[0].value - (5 - logarithm)) < 1e-5);
 }
 
+// Tokens without an id, which a prompt of vectors has, are neither penalised
+// nor repeated nor part of a word.
+void test_tokens_without_an_id() {
+  Settings settings;
+  settings.sampling.prompt = 4;
+  settings.sampling.repetition_penalty = 2;
+  settings.words = {{3, 2}};
+  const std::vector<float> row{4, 4, 4, 4};
+  for (int32_t n = 0; n < 4; ++n) {
+    settings.sampling.no_repeat_ngram_size = n;
+    auto processor = settings.processor();
+    Tokens tokens(4, embedded_token);
+    processor->follow(tokens, 4);
+    std::vector<float> got = row;
+    processor->apply(got, settings.sampling);
+    assert(got == row);
+    tokens.push_back(1);
+    processor->follow(tokens, 5);
+    processor->apply(got, settings.sampling);
+    assert(got == (std::vector<float>{4, n == 1 ? -infinity : 2, 4, 4}));
+  }
+}
+
 // Requests with equal words share one object; others do not.
 void test_equal_words_are_shared() {
   BadWordsShelf shelf;
@@ -377,6 +400,7 @@ int main() {
   test_drawn_tokens_count_at_once();
   test_nothing_asked_is_nothing_done();
   test_everything_forbidden();
+  test_tokens_without_an_id();
   test_equal_words_are_shared();
   test_overflow_stays_finite();
   measure_bad_words();

@@ -99,6 +99,31 @@ void test_lists_that_do_not_fit() {
   assert(contains(words(good, lengths, INT_MAX), "n_bad_words is 2147483647"));
 }
 
+// Vectors instead of ids, where the engine reads them.
+void test_embeddings() {
+  const float vectors[] = {1, 2, 3, 4, 5, 6};
+  const auto ask = [&](IngotRequest &r) {
+    r.ids = nullptr, r.embeddings = vectors;
+  };
+  assert(contains(refused(ask), "features=[embeddings]"));
+  RequestLimits wide = limits;
+  wide.embedding = 2;
+  IngotRequest given = plain();
+  ask(given);
+  BadWordsShelf shelf;
+  const Request request = read_request(given, wide, shelf);
+  assert(request.prompt == std::vector<int32_t>(3, embedded_token));
+  assert(request.embeddings == std::vector<float>(vectors, vectors + 6));
+  float logprobs[2];
+  given.prompt_logprobs = logprobs;
+  assert(contains(refusal([&] { read_request(given, wide, shelf); }),
+                  "prompt_logprobs"));
+  given.prompt_logprobs = nullptr;
+  given.ids = plain().ids;
+  assert(contains(refusal([&] { read_request(given, wide, shelf); }),
+                  "both given"));
+}
+
 // A caller that ends before the newer fields, whatever lies behind, is as one
 // that asks for nothing.
 void test_an_older_callers_request() {
@@ -151,6 +176,7 @@ void test_what_was_asked_arrives() {
 int main() {
   test_numbers_out_of_range();
   test_lists_that_do_not_fit();
+  test_embeddings();
   test_an_older_callers_request();
   test_what_was_asked_arrives();
   std::puts("request: ok");
