@@ -93,8 +93,8 @@ class Engine:
     ) -> list[Output]:
         """One output per prompt, in order; all prompts are in flight together.
 
-        `prompts`: a string, or a list of strings and of lists of token ids. `sampling`: one for
-        all, or one per prompt.
+        `prompts`: a string, or a list of strings, lists of token ids, and float arrays [L, D] of
+        vectors instead of ids (features=[embeddings]). `sampling`: one for all, or one per prompt.
 
         Raises:
             ArgumentError: a prompt or a sampling value is out of range; nothing was generated.
