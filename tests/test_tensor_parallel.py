@@ -153,12 +153,13 @@ def test_copied_pages(engine_of, prompts, sampling):
     assert any(len(set(map(tuple, choices))) > 1 for choices in told[0])
 
 
-def test_hidden_rows(engine_of, prompts):
-    """What the head reads is whole on rank 0."""
+def test_vectors_in_and_hidden_rows_out(engine_of):
+    """Every rank gets a prompt's vectors with the step; what the head reads is whole on rank 0."""
+    vectors_LD = np.random.default_rng(0).normal(0, 0.1, (37, 256)).astype(np.float32)
     rows = []
     for ranks in (1, 2):
-        with Engine(engine_of(ranks, "features=[hidden]")) as engine:
-            rows.append(engine.hidden(engine.encode(prompts[1])))
+        with Engine(engine_of(ranks, "features=[embeddings,hidden]")) as engine:
+            rows.append(engine.hidden(vectors_LD))
     assert distance(rows[1], rows[0]) < FLOAT32_DISTANCE
 
 
