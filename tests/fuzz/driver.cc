@@ -21,6 +21,8 @@
 #include <string>
 #include <vector>
 
+#include "likely_number.h"
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 // A sanitizer that finds something must pass by at_signal() below.
@@ -112,27 +114,7 @@ class Mutator {
   }
 
   // The number that stands at or behind `place` becomes one that is likely to be mistaken.
-  void number(std::string &text, size_t place) {
-    static constexpr const char *likely[] = {"0",
-                                             "1",
-                                             "-1",
-                                             "2147483647",
-                                             "2147483648",
-                                             "4294967295",
-                                             "4294967296",
-                                             "9223372036854775807",
-                                             "-9223372036854775808",
-                                             "9223372036854775808",
-                                             "1099511627776",
-                                             "65536",
-                                             "1e308",
-                                             "00",
-                                             "8"};
-    const size_t begin = text.find_first_of("0123456789", place);
-    if (begin == text.npos) return;
-    const size_t end = std::min(text.find_first_not_of("0123456789", begin), text.size());
-    text.replace(begin, end - begin, likely[below(std::size(likely))]);
-  }
+  void number(std::string &text, size_t place) { mistake_number(text, place, static_cast<size_t>(random_())); }
 
   // A line is taken out, doubled, or moved.
   void lines(std::string &text) {

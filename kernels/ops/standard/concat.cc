@@ -40,7 +40,7 @@ int concat_output(const Inference &inference) {
       return inference.refuse("input %lld is [%s] and input 0 [%s]; they may differ at axis %lld only", i,
                               dims_text(in), dims_text(inference.in[0]), axis);
     }
-    out.shape[axis] += in.shape[axis];
+    out.shape[axis] = plus(out.shape[axis], in.shape[axis]);
   }
   return inference.give(0, out.dtype, out);
 }

@@ -65,6 +65,21 @@ int infer_by(const IngotNode *node, IngotCtx *ctx, const IngotTensor *in, int32_
   return rule({node, ctx, {in, static_cast<size_t>(n_in)}, {out, static_cast<size_t>(n_out)}});
 }
 
+// Sums and products of sizes that come from a plan or a caller: they stop at the ends of int64, and infer() refuses
+// what is so large.
+inline int64_t plus(int64_t a, int64_t b) {
+  int64_t sum;
+  return !__builtin_add_overflow(a, b, &sum) ? sum : a < 0 ? INT64_MIN : INT64_MAX;
+}
+inline int64_t minus(int64_t a, int64_t b) {
+  int64_t difference;
+  return !__builtin_sub_overflow(a, b, &difference) ? difference : a < 0 ? INT64_MIN : INT64_MAX;
+}
+inline int64_t times(int64_t a, int64_t b) {
+  int64_t product;
+  return !__builtin_mul_overflow(a, b, &product) ? product : (a < 0) != (b < 0) ? INT64_MIN : INT64_MAX;
+}
+
 // The output is like the first input.
 inline int same_as_input(const Inference &inference) {
   return inference.give(0, inference.in[0].dtype, inference.in[0]);

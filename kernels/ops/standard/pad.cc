@@ -72,7 +72,7 @@ int pad_output(const Inference &inference) {
   const Margins margins(pads, axes, inference.has(3), data.rank);
   IngotTensor out = data;
   for (int32_t i = 0; i < data.rank; ++i) {
-    out.shape[i] += margins.before[i] + margins.after[i];
+    out.shape[i] = plus(plus(out.shape[i], margins.before[i]), margins.after[i]);
     if (out.shape[i] < 0)
       return inference.refuse("pads take more from data [%s] at axis %lld than there is", dims_text(data), i);
   }

@@ -32,13 +32,13 @@ int reshape_output(const Inference &inference) {
       return inference.refuse("shape has 0 at %lld, data [%s] has no such dimension", i, dims_text(data));
     out.shape[i] = size == 0 && !keep_zero ? data.shape[i] : size;
     if (size == -1) open = i;
-    if (size != -1) known *= out.shape[i];
+    if (size != -1) known = times(known, out.shape[i]);
   }
   const int64_t elements = elements_of(data);
   if (open >= 0 && known == 0)
     return inference.refuse("shape has both 0 and -1, so that the size at %lld is open", open);
   if (open >= 0) out.shape[open] = elements / known;
-  if (elements_of(out) != elements) {
+  if (times(known, open >= 0 ? out.shape[open] : 1) != elements) {
     return inference.refuse("data is [%s], that are %lld elements; they do not fit into [%s]", dims_text(data),
                             elements, dims_text(out));
   }

@@ -60,10 +60,11 @@ int range_output(const Inference &inference) {
   if (start.count != 1 || limit.count != 1 || delta.count != 1 || delta[0] == 0) {
     return inference.refuse("start, limit and delta must be one number each, and delta not 0");
   }
-  const int64_t span = limit[0] - start[0], step = delta[0];
+  const int64_t span = minus(limit[0], start[0]), step = delta[0];
+  const auto length = [](int64_t x) { return x < 0 ? minus(0, x) : x; };
   IngotTensor out{};
   out.rank = 1;
-  out.shape[0] = (span < 0) != (step < 0) || span == 0 ? 0 : (std::abs(span) - 1) / std::abs(step) + 1;
+  out.shape[0] = (span < 0) != (step < 0) || span == 0 ? 0 : (length(span) - 1) / length(step) + 1;
   return inference.give(0, inference.in[0].dtype, out);
 }
 

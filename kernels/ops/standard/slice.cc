@@ -20,9 +20,9 @@ struct Cut {
     from = std::clamp(from < 0 ? from + n : from, by > 0 ? 0 : std::min<int64_t>(0, high), high);
     to = std::clamp(to < 0 ? to + n : to, low, high + (by < 0));
     start[axis] = from;
-    step[axis] = by;
-    const int64_t span = by > 0 ? to - from : from - to, stride = by > 0 ? by : -by;
+    const int64_t span = by > 0 ? to - from : from - to, stride = by > 0 ? by : minus(0, by);
     size[axis] = span > 0 ? (span - 1) / stride + 1 : 0;
+    step[axis] = size[axis] > 1 ? by : 1;  // where it is used, it is smaller than the dimension
   }
 };
 
@@ -130,11 +130,11 @@ int split_outputs(const Inference &inference) {
   for (int64_t i = 0; i < outputs; ++i) {
     out.shape[axis] = parts ? std::min(even, left) : given[i];
     if (out.shape[axis] < 0) return inference.refuse("split has %lld, it must be 0 or more", given[i]);
-    left -= out.shape[axis];
+    left = minus(left, out.shape[axis]);
     inference.give(static_cast<size_t>(i), in.dtype, out);
   }
   if (left == 0) return 0;
-  return inference.refuse("split adds up to %lld, input [%s] has %lld at axis %lld", in.shape[axis] - left,
+  return inference.refuse("split adds up to %lld, input [%s] has %lld at axis %lld", minus(in.shape[axis], left),
                           dims_text(in), in.shape[axis], axis);
 }
 

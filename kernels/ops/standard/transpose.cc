@@ -99,7 +99,7 @@ int tile_output(const Inference &inference) {
   IngotTensor out = data;
   for (int32_t i = 0; i < data.rank; ++i) {
     if (repeats[i] < 0) return inference.refuse("repeats has %lld, it must be 0 or more", repeats[i]);
-    out.shape[i] *= repeats[i];
+    out.shape[i] = times(out.shape[i], repeats[i]);
   }
   return inference.give(0, data.dtype, out);
 }

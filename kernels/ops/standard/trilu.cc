@@ -21,7 +21,7 @@ struct Trilu {
         auto *to = static_cast<uint8_t *>(call.out[0].data) + i * columns * bytes;
         const auto *from = static_cast<const uint8_t *>(x.data) + i * columns * bytes;
         // Elements before `edge` lie below the diagonal or, for the lower triangle, not above it.
-        const int64_t edge = std::clamp<int64_t>(i % rows + diagonal + (upper ? 0 : 1), 0, columns);
+        const int64_t edge = std::clamp<int64_t>(plus(i % rows + (upper ? 0 : 1), diagonal), 0, columns);
         const int64_t kept = upper ? edge : 0, kept_end = upper ? columns : edge;
         std::memmove(to + kept * bytes, from + kept * bytes, static_cast<size_t>((kept_end - kept) * bytes));
         std::memset(to, 0, static_cast<size_t>(kept * bytes));
