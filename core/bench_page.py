@@ -59,6 +59,12 @@ def _warnings(results: Mapping[str, Any]) -> list[str]:
             "caches is read faster; or the machine was busier when its rates were measured"
         )
     for row in results["rows"]:
+        if min(row["between_tokens_s"]["samples"]) <= 0:
+            lines.append(
+                f"{row['concurrency']} sequences: a batch of one token each took longer than one "
+                f"of {row['output_tokens']}; the machine is too busy to tell the time between "
+                "tokens: give more output_tokens and repeats"
+            )
         if row["preemptions"]:
             lines.append(
                 f"{row['concurrency']} sequences: {row['preemptions']} preemptions, since the "
