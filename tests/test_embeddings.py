@@ -78,7 +78,7 @@ def test_vectors_and_ids_in_company_and_preempted(folder, table_VD, prompts):
         want = [output.token_ids for output in engine.generate(ids, sampling)]
         page = engine.facts["cache_groups"][0]["bytes_per_page"]
     mixed = [table_VD[one] if i % 2 else one for i, one in enumerate(ids)]
-    with Engine(folder, cache_bytes=12 * page) as small:
+    with Engine(folder, cache_bytes=12 * page, lag=2) as small:
         outputs = small.generate(mixed, sampling)
         assert small.statistics()["preemptions"] > 0
 

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from conftest import command
 from transformers import (
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
@@ -224,15 +225,16 @@ SHAPED = {
 }
 
 
-def test_tokens_do_not_depend_on_company_or_preemption(folder, prompts):
-    """Alone, in company, preempted, or with a prefix from the cache: equal seeds, equal tokens."""
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_tokens_do_not_depend_on_company_or_preemption(folder, prompts, lag):
+    """Alone, in company, preempted, with a prefix from the cache, scheduled ahead: equal tokens."""
     samplings = [Sampling(max_tokens=60, seed=i, ignore_eos=True, **SHAPED) for i in range(12)]
     texts = prompts[:12]
     with Engine(folder) as engine:
         alone = [engine.generate([p], s)[0] for p, s in zip(texts, samplings, strict=True)]
         again = engine.generate(texts, samplings)
         page = engine.facts["cache_groups"][0]["bytes_per_page"]
-    with Engine(folder, cache_bytes=12 * page) as small:
+    with Engine(folder, cache_bytes=12 * page, lag=lag) as small:
         squeezed = small.generate(texts, samplings)
         preemptions = small.statistics()["preemptions"]
 
@@ -345,6 +347,19 @@ def test_no_tokens_wanted(engine):
     """max_tokens=0 computes the prompt and generates nothing."""
     [output] = engine.generate([PROMPT], Sampling(max_tokens=0))
     assert output.token_ids == [] and output.text == "" and output.finish_reason == "length"
+
+
+def test_core_run_offers_them(folder):
+    """The command takes every setting, and prints the prompt's log-probabilities."""
+    done = command(
+        "run", f"engine={folder}", f"prompt={PROMPT.strip()}", "max_tokens=8", "min_p=0.1",
+        "temperature=0.5", "repetition_penalty=1.1", "presence_penalty=0.5", "min_tokens=2",
+        "frequency_penalty=0.5", "logit_bias={609: -2.5}", "bad_words=[sys,[5,17]]",
+        "no_repeat_ngram_size=3", "prompt_logprobs=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(PROMPT.strip()) and " sys" not in done.stdout[len(PROMPT) :]
+    assert done.stderr.count("\n") >= 6  # a line for each token of the prompt after the first
 
 
 NAN, INFINITE = float("nan"), float("inf")
