@@ -149,9 +149,10 @@ def in_groups(model, size, zero_points):
             continue
         w_FD = turn.inputs[0]
         F, D = w_FD.const_value.shape
+        own = size or D
 
-        def quantize(rows, D=D):
-            groups = rows.astype(np.float32).reshape(len(rows), D // size, size)
+        def quantize(rows, D=D, own=own):
+            groups = rows.astype(np.float32).reshape(len(rows), D // own, own)
             low, high = groups.min(-1), groups.max(-1)
             scale = (high - low) / 15 if zero_points else np.abs(groups).max(-1) / 7
             zero = np.round(-8 - low / scale) if zero_points else np.zeros_like(scale)
@@ -159,18 +160,18 @@ def in_groups(model, size, zero_points):
             codes = np.clip(codes, -8, 7).reshape(len(rows), D)
             return codes.astype(np.int8), scale.astype(np.float32), zero.astype(np.int8)
 
-        groups = [F, D // size]
+        groups = [F, D // own]
         made = weights.derive(
             w_FD.const_value, quantize,
             [(f"{w_FD.name}.codes", ir.DataType.INT8, [F, D]),
              (f"{w_FD.name}.scale", ir.DataType.FLOAT, groups),
              (f"{w_FD.name}.zero", ir.DataType.INT8, groups)],
-            f"groups({size})",
+            f"groups({own})",
         )  # fmt: skip
         inputs = [ir.val(weight.name, const_value=weight) for weight in made[: 2 + zero_points]]
         for value in inputs:
             model.graph.register_initializer(value)
-        new = ir.node("DequantizeLinear", inputs, {"axis": 1, "block_size": size})
+        new = ir.node("DequantizeLinear", inputs, {"axis": 1, "block_size": own})
         new.outputs[0].name = f"{w_FD.name}.rounded"
         model.graph.insert_before(turn, new)
         turn.replace_input_with(0, new.outputs[0])
@@ -178,10 +179,12 @@ def in_groups(model, size, zero_points):
     return model
 
 
+@pytest.mark.parametrize("size", [16, None])
 @pytest.mark.parametrize("zero_points", [False, True])
-def test_groups_are_cut_whole(llama, zero_points):
-    """Scales and zero points of groups along D go with rows, and with columns."""
-    model = in_groups(textbook(preset("llama2"), llama), 16, zero_points)
+def test_groups_are_cut_whole(llama, zero_points, size):
+    """Scales and zero points of groups along D go with rows, and with columns; those of a group
+    that is all of a row stay with it."""
+    model = in_groups(textbook(preset("llama2"), llama), size, zero_points)
     want_TV = packed_logits(model.clone(), SEQUENCES)
     got_TV = packed_logits(joined(ranked(model, 2)), SEQUENCES)
     assert distance(got_TV, want_TV) < DISTANCE

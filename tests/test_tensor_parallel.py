@@ -114,6 +114,24 @@ def test_fp8(engine_of, prompts, quant, bound):
     assert min(distances) < FLOAT32_DISTANCE or bound == FLOAT32_DISTANCE
 
 
+@pytest.mark.parametrize(
+    "quant", [("quant=int4_wo", "quant.group=32", "quant.zero_point=true"), ("quant=int8_wo",)]
+)
+def test_weight_only(engine_of, prompts, quant):
+    """Codes of 4 and of 8 bits are cut with their groups' scales and zero points."""
+    want_tokens, want_logits = answers(engine_of(1, *quant), prompts[:6], 32)
+    tokens, logits = answers(engine_of(2, *quant), prompts[:6], 32)
+    assert tokens == want_tokens
+    for got_LV, want_LV in zip(logits, want_logits, strict=True):
+        assert distance(got_LV, want_LV) < FLOAT32_DISTANCE
+
+
+def test_groups_that_straddle_ranks(tiny_llama):
+    """704 columns of ffn.down in groups of 64 do not divide by two."""
+    said = refused(tiny_llama, "quant=int4_wo", f"checkpoint={tiny_llama}")
+    assert "the 704 columns of layers.0.ffn.down_DF give 352 to each of 2 ranks" in said
+
+
 def test_bfloat16(build, tiny_llama, prompts):
     """In the checkpoint's own type partial sums are rounded once more than those of one rank."""
     folder = build("model=llama2", "parallel=tensor", f"checkpoint={tiny_llama}")

@@ -60,6 +60,9 @@ def _cut_codes(cuts: Cuts, node: ir.Node, axis: int, share: Share) -> ir.Value:
     along = (1 if found is None else found.as_int()) % 2
     block = node.attributes.get("block_size")
     block = 0 if block is None else block.as_int()
+    if block == size and axis == along:  # one group is all of a row, and so it stays
+        node.attributes["block_size"] = ir.AttrInt64("block_size", stop - start)
+        return codes
     for place, value in enumerate(node.inputs[1:], 1):
         if value is None:
             continue
