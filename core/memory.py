@@ -15,10 +15,12 @@ from typing import Any
 import onnx_ir as ir
 
 from . import manifest, op_workspace, weights
+from .command import PlanError
 from .op_line import dtype_word, of_row, op_line
 from .ops import Row, Rows
 from .recipes import Weight
 from .shapes import forms
+from .spec import label, operator
 
 LARGEST_CONSTANT = 1024  # integers that stand in the plan itself; more are a weight
 ROWS = 128  # most rows of logits in a step, where there are no more sequences
@@ -139,10 +141,9 @@ class Memory:
     def line(self, node: ir.Node, name: str) -> str:
         """The node as a line of plan.txt."""
         row = self.row(node)
-        version = self.graph.opset_imports.get("") if row.domain == "" else row.version
         inputs = [None if value is None else self._name(value) for value in node.inputs]
         outputs = [self._name(value) if value.name else None for value in node.outputs]
-        return op_line(row, name, inputs, outputs, of_row(node, row), version)
+        return op_line(row, name, inputs, outputs, of_row(node, row), self._version(row))
 
     def _name(self, value: ir.Value) -> str:
         return self.states.get(value, value.name)
@@ -150,15 +151,20 @@ class Memory:
     def _workspace(self, node: ir.Node) -> int:
         """Bytes that the node's kernel needs; nodes of equal layers are asked for once."""
         row = self.row(node)
-        version = self.graph.opset_imports.get("") if row.domain == "" else row.version
         names = [None if value is None else f"i{i}" for i, value in enumerate(node.inputs)]
         outputs = [f"o{i}" if value.name else None for i, value in enumerate(node.outputs)]
-        line = op_line(row, "op", names, outputs, of_row(node, row), version)
-        inputs = [None if value is None else self._input(value) for value in node.inputs]
-        key = (line, tuple(given and given[:2] for given in inputs))
-        if key not in self._asked:
-            self._asked[key] = op_workspace.needed(line, inputs, len(outputs), row.library)
+        try:
+            line = op_line(row, "op", names, outputs, of_row(node, row), self._version(row))
+            inputs = [None if value is None else self._input(value) for value in node.inputs]
+            key = (line, tuple(given and given[:2] for given in inputs))
+            if key not in self._asked:
+                self._asked[key] = op_workspace.needed(line, inputs, len(outputs), row.library)
+        except ValueError as error:
+            raise PlanError(f"{label(node)} ({operator(node)}) cannot run: {error}") from error
         return self._asked[key]
+
+    def _version(self, row: Row) -> int | None:
+        return self.graph.opset_imports.get("") if row.domain == "" else row.version
 
     def _input(self, value: ir.Value) -> op_workspace.Input:
         """Type and sizes of a value at the largest step; the data of a few integers."""
@@ -167,7 +173,18 @@ class Memory:
         return dtype_word(value.dtype), shape, value.const_value.numpy() if constant else None
 
     def row(self, node: ir.Node) -> Row:
-        return self.rows.row(node.domain, node.op_type)
+        """The row of the node's op.
+
+        Raises:
+            PlanError: it has none.
+        """
+        row = self.rows.row(node.domain, node.op_type)
+        if row is None:
+            raise PlanError(
+                f"{label(node)} uses {operator(node)}, for which there is no kernel, so no engine "
+                "can be planned; docs/ops.md lists what there is, an op_library brings more"
+            )
+        return row
 
     def _bytes(self, value: ir.Value) -> int:
         count = math.prod(form.at(self.largest) for form in forms(value))

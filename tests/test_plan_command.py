@@ -6,13 +6,16 @@ import re
 import subprocess
 import sys
 
+import onnx_ir as ir
 import pytest
 import safetensors
 from conftest import command
 from onnx import load
 
 from core import Engine, byte_size, cache_pages, op_workspace
-from core.command import ConfigError
+from core.command import ConfigError, PlanError
+from core.memory import Memory
+from core.resolution import Plan
 
 
 def planned(folder, *overrides, code=0):
@@ -213,3 +216,22 @@ def test_workspace_is_that_of_the_kernel():
     assert op_workspace.needed("op y ::Add@24 in=a,b out=y", [("f32", (3,), None)] * 2, 1) == 0
     with pytest.raises(ValueError, match="Nothing"):
         op_workspace.needed("op y ::Nothing@24 in=a out=y", [("f32", (3,), None)], 1)
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype", "part"),
+    [("Tan", ir.DataType.FLOAT, "y_TD uses ai.onnx::Tan, for which there is no kernel"),
+     ("Tanh", ir.DataType.DOUBLE, "y_TD (ai.onnx::Tanh) cannot run: DOUBLE"),
+     ("Tanh", ir.DataType.INT8, "y_TD (ai.onnx::Tanh)")],
+)  # fmt: skip
+def test_what_cannot_run_is_named(op, dtype, part):
+    """A graph with an op or a type that no kernel takes has no memory, but a sentence."""
+    x_TD = ir.val("x_TD", dtype, ["T", 4])
+    node = ir.node(op, [x_TD])
+    node.outputs[0].name = "y_TD"
+    graph = ir.Graph([x_TD], node.outputs, nodes=[node], opset_imports={"": 24}, name="g")
+    model = ir.Model(graph, ir_version=11, metadata_props={"ingot.model": '{"max_length": 8}'})
+    node.outputs[0].type, node.outputs[0].shape = ir.TensorType(dtype), ir.Shape(["T", 4])
+    plan = Plan(checkpoint="random", out=None)
+    with pytest.raises(PlanError, match=re.escape(part)):
+        Memory(model, plan).activation_bytes()
