@@ -48,6 +48,7 @@ void Scheduler::fork(const Sequence &parent, Sequence &child) {
   child.drafts.clear();
   child.matched = std::max(0, parent.matched);
   child.prompt_rows = parent.prompt_rows;
+  ++counts_.generated_tokens;  // the one behind the parent's
   if (parent.slot < 0 || free_slots_.empty() || overtakes(child)) {
     child.pages = blocks_.empty(child.root, child.reuse);
     insert(waiting_, child);
