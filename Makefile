@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(shell find kernels -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt')
 DEMO := engines/tiny-llama-fp8
 
-.PHONY: demo test lint sanitize fuzz clean
+.PHONY: demo test lint simulate sanitize fuzz clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m core.build model=llama2 quant=fp8 checkpoint=models/tiny-llama out=$(DEMO)
@@ -36,6 +36,13 @@ $(VENV)/tests: $(VENV)/installed constraints.txt
 # What the sanitized tests run on and the fuzz targets begin with: small engines, built anew, and pieces of them.
 SEEDED := engines=$$($(BIN)/python tests/small_engines.py build/small-engines) && \
   $(BIN)/python tests/fuzz_corpus.py build/small-engines build/corpus && export INGOT_TEST_ENGINES=$$engines
+
+# 100,000 schedules of the simulation; `make simulate SCHEDULES=5000 SEED=100` runs others.
+SCHEDULES ?= 100000
+SEED ?= 0
+simulate: $(VENV)/tests
+	export PATH=$(CURDIR)/$(BIN):$$PATH && cmake -S kernels -B build/tests -DINGOT_TESTS=ON -G Ninja && \
+	  cmake --build build/tests --target simulation && build/tests/simulation $(SEED) $(SCHEDULES)
 
 # The C++ tests, the simulation, small engines under many threads and the fuzz targets under AddressSanitizer with UBSan, then under
 # ThreadSanitizer.
