@@ -49,7 +49,8 @@ typedef struct {
   const char *kernels;    /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
   int32_t profile;        /* 1: take the time of every op; ingot_statistics then lists them */
   const char *policy;     /* "max_utilization": requests are let in as long as pages last, and computed again when they
-                             lose them; "guaranteed_no_evict": only when all can reach their max_tokens; NULL: the first */
+                             lose them; "guaranteed_no_evict": only when all can reach their max_tokens; NULL: the
+                             first */
   int32_t lag;            /* 0, 1 or 2: steps scheduled ahead of the one that runs */
 } IngotOptions;
 
