@@ -114,7 +114,13 @@ size_t workspace(const IngotNode *node, const int64_t *dims) {
   return static_cast<size_t>(x + threads * state.kernel.scratch_bytes(state.product) + 64);
 }
 
-constexpr int64_t block_rows_together = 32;
+// Rows that a thread takes at a time. What it reads next is fetched ahead, but not beyond them: few would be mostly
+// waits.
+int64_t block_of(int64_t F, int64_t threads) {
+  constexpr int64_t least = 32, blocks_per_thread = 8;
+  return std::max(least, F / (threads * blocks_per_thread) / least * least);
+}
+
 constexpr double part_time = 3000;  // nanoseconds: less is not worth handing to another thread
 
 int run(const State &state, const GroupedProduct &p, const IngotTensor &x, IngotCtx *ctx) {
@@ -129,7 +135,13 @@ int run(const State &state, const GroupedProduct &p, const IngotTensor &x, Ingot
   auto *memory = static_cast<unsigned char *>(ctx->workspace);
   GroupedProduct ready = p;
   ready.product.x_TD = memory;
-  Work work{ready, state.kernel, x.data, x.dtype, memory + for_x, size, block_rows_together};
+  Work work{ready,
+            state.kernel,
+            x.data,
+            x.dtype,
+            memory + for_x,
+            size,
+            block_of(product.F, std::max<int64_t>(ctx->sm_count, 1))};
   ctx->host->parallel_for(ctx, product.T, 65536 / (product.D + 1) + 1, convert_part, &work);
   const double row_time = static_cast<double>(product.D) * (0.02 + 0.01 * static_cast<double>(product.T));
   const auto grain = static_cast<int64_t>(part_time / (row_time + 1));
