@@ -371,21 +371,6 @@ Plan read_plan(const std::string &path, PlanPart part) {
   return parse_plan(file.text(), path, part);
 }
 
-std::string LinearForm::text() const {
-  std::string text;
-  const std::pair<int64_t, char> terms[] = {{factor.T, 'T'}, {factor.S, 'S'}, {factor.N, 'N'},
-                                            {factor.Q, 'Q'}, {factor.M, 'M'}, {factor.P, 'P'}};
-  for (const auto &[number, letter] : terms) {
-    if (number == 0) continue;
-    if (!text.empty()) text += '+';
-    if (number != 1) text += std::to_string(number) + '*';
-    text += letter;
-  }
-  if (text.empty()) return std::to_string(constant);
-  if (constant > 0) text += '+';
-  return constant ? text + std::to_string(constant) : text;
-}
-
 int64_t bytes_of(const PlanValue &value, const StepSizes &sizes) {
   int64_t elements = 1;
   bool empty = false;
