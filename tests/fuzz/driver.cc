@@ -26,9 +26,11 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 // A sanitizer that finds something must pass by at_signal() below.
-extern "C" const char *__asan_default_options() { return "abort_on_error=1"; }
-extern "C" const char *__tsan_default_options() { return "abort_on_error=1"; }
-extern "C" const char *__ubsan_default_options() { return "abort_on_error=1:print_stacktrace=1"; }
+extern "C" __attribute__((visibility("default"))) const char *__asan_default_options() { return "abort_on_error=1"; }
+extern "C" __attribute__((visibility("default"))) const char *__tsan_default_options() { return "abort_on_error=1"; }
+extern "C" __attribute__((visibility("default"))) const char *__ubsan_default_options() {
+  return "abort_on_error=1:print_stacktrace=1";
+}
 
 namespace {
 

@@ -62,7 +62,7 @@ inline bool fits_scale(const Inference &inference) {
   }
   bool fits = block > 0 && scale.rank == x.rank;
   for (int32_t i = 0; fits && i < x.rank; ++i) {
-    fits = scale.shape[i] == (i == axis ? (x.shape[i] + block - 1) / block : x.shape[i]);
+    fits = scale.shape[i] == (i == axis ? x.shape[i] / block + (x.shape[i] % block != 0) : x.shape[i]);
   }
   if (!fits) {
     inference.refuse(
