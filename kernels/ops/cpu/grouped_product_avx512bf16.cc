@@ -124,7 +124,10 @@ inline __attribute__((always_inline)) void add_block(const Tile<Codes> &tile, in
   } else {
     for (int n = 0; n < rows; ++n) {
       const unsigned char *codes = tile.codes + n * layout.row_bytes + b * code_block;
-      if constexpr (!last) __builtin_prefetch(codes + rows * layout.row_bytes, 0, 2);
+      if constexpr (!last) {  // rows to come into the second-level cache, and codes to come into the first
+        __builtin_prefetch(codes + 2 * rows * layout.row_bytes, 0, 2);
+        __builtin_prefetch(codes + 4 * code_block, 0, 3);
+      }
       const __mmask64 there = ~__mmask64{0} >> (code_block - layout.tail_bytes);
       __m512i row[vectors];
       Codes::decode(last ? _mm512_maskz_loadu_epi8(there, codes) : _mm512_loadu_si512(codes), row);
