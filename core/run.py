@@ -1,7 +1,8 @@
 """Run an engine:  python -m core.run engine=engines/llama2 prompt="def f(" temperature=0.8 seed=7
 
 One prompt streams to standard output as it is generated. `prompts=file` runs one prompt per line,
-all in flight together, and prints them in order. The report goes to standard error.
+all in flight together, and prints them in order. `ids=[1,532]` is a prompt of token ids, and prints
+ids: engines of random weights have no tokenizer. The report goes to standard error.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from .command import ConfigError
 def run(cfg) -> None:
     """Generate for the prompt or prompts that `cfg` (conf/use/run.yaml) names."""
     command.require(cfg, "engine", "the folder that core.build wrote")
-    if (cfg.prompt is None) == (cfg.prompts is None):
-        raise ConfigError('give either prompt="…" or prompts=FILE (one prompt per line)')
+    if sum(cfg[key] is not None for key in ("prompt", "prompts", "ids")) != 1:
+        raise ConfigError(
+            'give either prompt="…", prompts=FILE (one prompt per line) or ids=[1,532] (tokens)'
+        )
     from .runtime import Engine
 
     prompts = None if cfg.prompts is None else read_prompts(str(cfg.prompts))
@@ -38,7 +41,9 @@ def run(cfg) -> None:
         lag=cfg.lag,
     ) as engine:
         opened = time.perf_counter()
-        if prompts or sampling.n != 1:
+        if cfg.ids is not None:
+            outputs = _tokens(engine, _plain(cfg.ids), sampling)
+        elif prompts or sampling.n != 1:
             outputs = _all(engine, prompts or [cfg.prompt], sampling)
         else:
             outputs = [_one(engine, cfg.prompt, sampling)]
@@ -91,6 +96,16 @@ def _one(engine, prompt: str, sampling):
         print()
         raise
     return generation.output
+
+
+def _tokens(engine, ids, sampling) -> list:
+    """A prompt of token ids; prints the ids of each answer in a line."""
+    if not isinstance(ids, list):
+        raise ConfigError(f"ids={ids}: write a list of token ids, for example ids=[1,532]")
+    outputs = engine.generate([ids], sampling)
+    for choice in outputs[0].choices:
+        print(*choice.token_ids)
+    return outputs
 
 
 def _all(engine, prompts: list[str], sampling) -> list:
