@@ -24,8 +24,8 @@ KINDS = {
     "fp8": ["quant=fp8"],
     "window": ["model=mistral", "quant=fp8"],
     "ranks": ["parallel=tensor", "parallel.ranks=2"],
-    "int8": ["quant=int8_wo"],
-    "int4": ["quant=int4_wo"],
+    "int8": ["quant=int8_wo", "quant.group=16"],
+    "int4": ["quant=int4_wo", "quant.group=16"],
 }
 
 
