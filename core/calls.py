@@ -109,6 +109,4 @@ def _each(plugins: Plugins, hook: str, kind: str | None = None, **arguments) -> 
 
 
 def _wrong(name: str, hook: str, answer, wanted: str) -> PluginError:
-    return PluginError(
-        f"{name}: {hook} returned {type(answer).__name__}; it must return {wanted}"
-    )
+    return PluginError(f"{name}: {hook} returned {type(answer).__name__}; it must return {wanted}")

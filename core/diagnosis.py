@@ -76,9 +76,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _is_group(override) -> bool:
     loader = GlobalHydra.instance().config_loader()
-    return bool(loader.get_group_options(override.key_or_group)) or loader.list_groups(
-        override.key_or_group
-    ) != []
+    return (
+        bool(loader.get_group_options(override.key_or_group))
+        or loader.list_groups(override.key_or_group) != []
+    )
 
 
 def _refused(name, good, text, override, error) -> str:

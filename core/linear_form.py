@@ -68,7 +68,7 @@ class Fit:
     def __init__(self, words: Sequence[str]):
         self.words = tuple(words)
         primes = _primes(1009, 3 * len(self.words))
-        base, other, far = (primes[i :: 3] for i in range(3))
+        base, other, far = (primes[i::3] for i in range(3))
         self.bindings = [dict(zip(self.words, base, strict=True))]
         for word, size in zip(self.words, other, strict=True):
             self.bindings.append({**self.bindings[0], word: size})

@@ -139,7 +139,7 @@ def _rule(item: Any, plugin: str) -> RewriteRule:
 def _name(item: Any) -> str:
     if isinstance(item, RewritePass):
         item = list(item.rules)
-    if isinstance(item, Sequence) or isinstance(item, RewriteRuleSet):
+    if isinstance(item, Sequence | RewriteRuleSet):
         return ", ".join(dict.fromkeys(_name(part) for part in item))
     if isinstance(item, ir.passes.PassBase):
         return type(item).__name__

@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -116,9 +115,7 @@ def test_missing_checkpoint_is_code_3(tmp_path):
 
 def test_sweep_builds_each_and_leaves_only_engines(tmp_path):
     """-m builds every combination into a folder of its own name, without Hydra's own files."""
-    done = run(
-        "build", "-m", "model=llama2", "quant=none,fp8", f"checkpoint={TINY}", cwd=tmp_path
-    )
+    done = run("build", "-m", "model=llama2", "quant=none,fp8", f"checkpoint={TINY}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["engines"]
     assert sorted(p.name for p in (tmp_path / "engines").iterdir()) == ["llama2-fp8", "llama2-none"]

@@ -51,7 +51,7 @@ def random_checkpoint(folder, config, seed=0):
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for weight in model.parameters():
             if weight.ndim == 1:
                 weight.copy_(weight + 0.3 * torch.randn_like(weight))
             else:
@@ -143,7 +143,7 @@ def test_random_checkpoints(build, tmp_path_factory, name):
 
 
 def test_neighbours_change_nothing(build, tiny_llama, prompts):
-    """A sequence's tokens and log-probabilities are the same alone and among others, bit for bit."""
+    """A sequence's tokens and log-probabilities are the same alone and among others, exactly."""
     sampling = Sampling(max_tokens=24, temperature=0.9, top_p=0.95, seed=5, logprobs=0)
     folder = build("model=llama2", "quant=fp8", f"checkpoint={tiny_llama}")
     with Engine(folder) as engine:

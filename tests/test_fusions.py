@@ -418,10 +418,12 @@ def test_quantization_by_another_scale(monkeypatch):
 AT_ONCE = {
     "RmsNormQuantize": ("x_TD = RMSNormalization(in_TD, n_D)", "y_TF"),
     "AddRmsNormQuantize": (
-        "s_TD = Add(in_TD, in_TD)\nx_TD = RMSNormalization(s_TD, n_D)", "y_TF s_TD",
+        "s_TD = Add(in_TD, in_TD)\nx_TD = RMSNormalization(s_TD, n_D)",
+        "y_TF s_TD",
     ),
     "GateQuantize": (
-        f"{GATE.replace('x_TD', 'in_TD')}a_TF = Gelu(g_TF)\nx_TD = Mul(a_TF, u_TF)", "y_TF",
+        f"{GATE.replace('x_TD', 'in_TD')}a_TF = Gelu(g_TF)\nx_TD = Mul(a_TF, u_TF)",
+        "y_TF",
     ),
 }
 

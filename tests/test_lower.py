@@ -200,9 +200,7 @@ def verified(graph, **groups):
 def small(*nodes, arrays, output, inputs=("ids_T", "rows_N")):
     """A graph whose nodes are (op, inputs, output, attributes)."""
     values = {name: ir.val(name, ir.DataType.INT32, [name[-1]]) for name in inputs}
-    held = [
-        ir.val(name, const_value=ir.tensor(array, name=name)) for name, array in arrays.items()
-    ]
+    held = [ir.val(name, const_value=ir.tensor(array, name=name)) for name, array in arrays.items()]
     values |= {value.name: value for value in held}
     made = []
     for op_type, given, name, attributes in nodes:
@@ -359,9 +357,7 @@ def byte_fallback():
     )
     made.normalizer = tokenizers.normalizers.Replace(" ", "▁")
     d = tokenizers.decoders
-    made.decoder = d.Sequence(
-        [d.Replace("▁", " "), d.ByteFallback(), d.Fuse(), d.Strip(" ", 1, 0)]
-    )
+    made.decoder = d.Sequence([d.Replace("▁", " "), d.ByteFallback(), d.Fuse(), d.Strip(" ", 1, 0)])
     made.add_special_tokens(["<unk>", "<s>", "</s>"])
     made.add_tokens(["return"])
     return made

@@ -112,7 +112,7 @@ def test_required_pass_that_changes_nothing():
     """The error gives the reasons of the nodes that were refused, or what the graph lacks."""
     with pytest.raises(passes.PassError, match="a_TD: w0_DD is listed; c_TD: w1_DD is listed"):
         passes.run(Double(refused=("w0_DD", "w1_DD")), model(), "quant.test")
-    with pytest.raises(passes.PassError, match="test.sigmoid changed nothing: y_TD: "):
+    with pytest.raises(passes.PassError, match=r"test\.sigmoid changed nothing: y_TD: "):
         passes.run(AddOfSigmoid(), model(), "quant.test")
     built = model()
     passes.run(RenameRelu("Sigmoid", ""), built, "quant.test")
@@ -130,13 +130,15 @@ def test_a_graph_without_outputs_is_illegal():
             model.graph.outputs.clear()
             return ir.passes.PassResult(model, modified=True)
 
-    with pytest.raises(spec.SpecError, match=r"after quant\.test: NoOutputs: the graph has no output"):
+    said = r"after quant\.test: NoOutputs: the graph has no output"
+    with pytest.raises(spec.SpecError, match=said):
         passes.run(NoOutputs(), model(), "quant.test")
 
 
 def test_unknown_op_is_named():
     """A rewrite to an op that nobody knows names the pass, the node and the op."""
-    with pytest.raises(spec.SpecError, match=r"after quant\.test: test\.rename: .* custom::Nothing"):
+    said = r"after quant\.test: test\.rename: .* custom::Nothing"
+    with pytest.raises(spec.SpecError, match=said):
         passes.run(RenameRelu(), model(), "quant.test")
 
 
@@ -158,7 +160,7 @@ def test_pass_reports_what_it_changed():
 @pytest.mark.parametrize("item", [object(), Double, [], "Double", [Double(), 3]])
 def test_what_is_no_rewrite_is_refused(item):
     """An entry of `passes` that is no pass and no rule is named with its plugin."""
-    with pytest.raises(PluginError, match="quant.test: passes returned"):
+    with pytest.raises(PluginError, match=r"quant\.test: passes returned"):
         passes.run(item, model(), "quant.test")
 
 
@@ -169,7 +171,7 @@ def test_failing_rule_is_a_sentence():
         def rewrite(self, op, x, w):
             return {}["nothing"]
 
-    with pytest.raises(PluginError, match="quant.test: test.double failed: KeyError"):
+    with pytest.raises(PluginError, match=r"quant\.test: test\.double failed: KeyError"):
         passes.run(Breaks(), model(), "quant.test")
 
 
@@ -234,6 +236,7 @@ def test_illegal_graphs(harm, part):
 def test_types_reach_every_value():
     """After verify every value has a type and a shape in words."""
     built = spec.verify(model(), after="the test")
-    shapes = {value.name: [str(d) for d in value.shape] for node in built.graph for value in node.outputs}
+    values = [value for node in built.graph for value in node.outputs]
+    shapes = {value.name: [str(d) for d in value.shape] for value in values}
     assert shapes == {name: ["T", "4"] for name in ("a_TD", "b_TD", "c_TD", "y_TD")}
     assert all(node.outputs[0].dtype == ir.DataType.FLOAT for node in built.graph)

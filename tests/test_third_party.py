@@ -86,7 +86,11 @@ def test_a_strangers_quantization(python, tmp_path, tiny_llama):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "quant.nf4: 42 products quantized, 1 refused" in done.stdout
     done = run(
-        python.parent / "ingot", "run", "engine=nf4", "prompt=def read(", "max_tokens=8",
+        python.parent / "ingot",
+        "run",
+        "engine=nf4",
+        "prompt=def read(",
+        "max_tokens=8",
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
