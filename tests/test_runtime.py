@@ -55,11 +55,11 @@ def test_logprobs_are_those_of_the_logits(engine):
 
 def test_equal_seeds_draw_equal_tokens(engine):
     """A seed decides the tokens; another seed draws others."""
-    draw = lambda seed: (
-        engine.generate(  # noqa: E731
-            ["def "], Sampling(max_tokens=32, temperature=1.0, seed=seed)
-        )[0].token_ids
-    )
+
+    def draw(seed):
+        sampling = Sampling(max_tokens=32, temperature=1.0, seed=seed)
+        return engine.generate(["def "], sampling)[0].token_ids
+
     assert draw(7) == draw(7)
     assert draw(7) != draw(8)
 
