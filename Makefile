@@ -30,7 +30,7 @@ $(VENV)/installed: $(VENV)/python $(SOURCES)
 	@touch $@
 
 $(VENV)/tests: $(VENV)/installed constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'ingot[test]'
 	@touch $@
 
 # What the sanitized tests run on and the fuzz targets begin with: small engines, built anew, and pieces of them.
