@@ -18,17 +18,6 @@ constexpr int64_t largest_factor = int64_t{1} << 34;
 
 }  // namespace
 
-std::vector<std::string_view> split(std::string_view text, char mark) {
-  std::vector<std::string_view> parts;
-  if (text.empty()) return parts;
-  while (true) {
-    const size_t end = text.find(mark);
-    parts.push_back(text.substr(0, end));
-    if (end == text.npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
-
 PlanLine::PlanLine(std::string_view text, const std::string &path, int32_t number)
     : text_(text), path_(&path), number_(number), words_(split(text, ' ')) {
   if (words_.empty()) refuse("an empty line");

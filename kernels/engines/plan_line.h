@@ -6,10 +6,9 @@
 #include <vector>
 
 #include "engines/plan.h"
+#include "split.h"
 
 namespace ingot {
-
-std::vector<std::string_view> split(std::string_view text, char mark);  // of "": nothing
 
 class PlanLine {
  public:

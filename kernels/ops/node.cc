@@ -6,6 +6,7 @@
 #include "error.h"
 #include "ingot.h"
 #include "ops/dtype.h"
+#include "split.h"
 
 namespace ingot {
 namespace {
@@ -13,17 +14,6 @@ namespace {
 constexpr size_t shown = 200;  // characters of the caller's text in a sentence
 
 int width(std::string_view text) { return static_cast<int>(std::min(text.size(), shown)); }
-
-std::vector<std::string_view> parts_of(std::string_view text, char mark) {
-  std::vector<std::string_view> parts;
-  if (text.empty()) return parts;
-  while (true) {
-    const size_t end = text.find(mark);
-    parts.push_back(text.substr(0, end));
-    if (end == text.npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
 
 template <typename Number>
 Number number_of(std::string_view text, const IngotAttr &row) {
@@ -74,11 +64,10 @@ void fill(NodeAttribute &attribute, std::string_view text) {
       attribute.text = decoded(text, row);
       return;
     case 'I':
-      for (const std::string_view part : parts_of(text, ','))
-        attribute.integers.push_back(number_of<int64_t>(part, row));
+      for (const std::string_view part : split(text, ',')) attribute.integers.push_back(number_of<int64_t>(part, row));
       return;
     case 'F':
-      for (const std::string_view part : parts_of(text, ',')) attribute.numbers.push_back(number_of<double>(part, row));
+      for (const std::string_view part : split(text, ',')) attribute.numbers.push_back(number_of<double>(part, row));
       return;
     case 'd':
       attribute.integer = dtype_from_name(text);
@@ -119,7 +108,7 @@ void read_attribute(IngotNode &node, std::string_view word, std::vector<bool> &g
 std::vector<std::string> names_of(std::string_view word, std::string_view key) {
   if (!word.starts_with(key)) fail(INGOT_INVALID, "a node is written 'op NAME DOMAIN::OP in=… out=… key=…'");
   std::vector<std::string> names;
-  for (const std::string_view name : parts_of(word.substr(key.size()), ',')) names.emplace_back(name);
+  for (const std::string_view name : split(word.substr(key.size()), ',')) names.emplace_back(name);
   return names;
 }
 
@@ -143,7 +132,7 @@ void check_counts(const IngotNode &node) {
 }  // namespace
 
 IngotNode parse_node(std::string_view line, const OpTable &table) {
-  const std::vector<std::string_view> words = parts_of(line, ' ');
+  const std::vector<std::string_view> words = split(line, ' ');
   const size_t colons = words.size() > 4 ? words[2].find("::") : line.npos;
   if (colons == line.npos || words[0] != "op")
     fail(INGOT_INVALID, "a node is written 'op NAME DOMAIN::OP in=… out=… key=…'");
