@@ -121,8 +121,9 @@ void check_counts(const IngotNode &node) {
       fail(INGOT_INVALID, "%s needs its input %s", op.name, argument->name);
   }
   for (size_t i = node.in_names.size(); i < static_cast<size_t>(op.n_in); ++i) {
-    if (!op.in[i].optional && !op.in[i].variadic) fail(INGOT_INVALID, "%s needs its input %s", op.name, op.in[i].name);
+    if (!op.in[i].optional) fail(INGOT_INVALID, "%s needs its input %s", op.name, op.in[i].name);
   }
+  if (node.out_names.empty() && op.n_out > 0) fail(INGOT_INVALID, "%s needs its output %s", op.name, op.out[0].name);
   for (size_t i = 0; i < node.out_names.size(); ++i) {
     if (!argument_at(op.out, op.n_out, i))
       fail(INGOT_INVALID, "%s has %d outputs, %zu are given", op.name, op.n_out, node.out_names.size());

@@ -81,6 +81,8 @@ void a_line_is_refused() {
   assert(contains(said("op n ingot::Linear@1 in=x out=y"), "needs its input weight"));
   assert(contains(said("op n ingot::Linear@1 in=x,- out=y"), "needs its input weight"));
   assert(contains(said("op n ingot::Linear@1 in=x,w,b,c out=y"), "takes 3 inputs, 4 are given"));
+  assert(contains(said("op n ::Concat@24 in= out=y axis=i:0"), "needs its input inputs"));
+  assert(contains(said("op n ::Split@24 in=x out= num_outputs=i:1"), "needs its output outputs"));
   assert(contains(said("op n ingot::Linear@1 in=x,w out=y,z"), "has 1 outputs, 2 are given"));
   assert(contains(said("op n ingot::ScaledLinear@1 in=x,-,w,s out=y"), "needs the attribute dtype"));
   assert(contains(said("op n ingot::ScaledLinear@1 in=x,-,w,s out=y dtype=d:b16"), "'b16' is no element type"));

@@ -88,7 +88,8 @@ int infer_gather(const IngotNode *node, IngotCtx *ctx, const IngotTensor *in, in
   int64_t axis = 0, ranks = 1;
   if (check_axis(node, ctx, &axis, &ranks)) return 1;
   out[0] = in[0];
-  out[0].shape[axis] *= ranks;
+  if (__builtin_mul_overflow(in[0].shape[axis], ranks, &out[0].shape[axis]))
+    return ctx->host->error(ctx, "ranks is %lld, too many for x", static_cast<long long>(ranks));
   return 0;
 }
 

@@ -21,12 +21,15 @@ int infer(const IngotNode *node, IngotCtx *ctx, const IngotTensor *in, int32_t, 
   if (G < 1 || H < 1 || H % G) {
     return host->error(ctx, "%lld heads and %lld groups; heads must be a multiple of groups", Long{H}, Long{G});
   }
-  if (X != H * K || Y != G * K || in[cache_k].shape[1] != G) {
+  int64_t HK, GK;
+  if (__builtin_mul_overflow(H, K, &HK) || __builtin_mul_overflow(G, K, &GK))
+    return host->error(ctx, "%lld heads and %lld groups of %lld elements cannot be", Long{H}, Long{G}, Long{K});
+  if (X != HK || Y != GK || in[cache_k].shape[1] != G) {
     return host->error(
         ctx,
         "q is %lld wide, k and v %lld, and the cache holds %lld groups; %lld heads and %lld groups of %lld elements "
         "need %lld, %lld and %lld",
-        Long{X}, Long{Y}, Long{in[cache_k].shape[1]}, Long{H}, Long{G}, Long{K}, Long{H * K}, Long{G * K}, Long{G});
+        Long{X}, Long{Y}, Long{in[cache_k].shape[1]}, Long{H}, Long{G}, Long{K}, Long{HK}, Long{GK}, Long{G});
   }
   if (L != H) return host->error(ctx, "slopes and sinks have %lld elements for %lld heads", Long{L}, Long{H});
   if (in[cache_k].shape[2] < 1) return host->error(ctx, "pages of %lld tokens", Long{in[cache_k].shape[2]});
