@@ -46,7 +46,9 @@ class Given:
     host: bool = True
 
     def array(self, word: str, random: np.random.Generator) -> np.ndarray:
-        return np.array(self.values, np.float64).astype(DTYPES[self.word or word][1])
+        dtype = DTYPES[self.word or word][1]
+        whole = np.issubdtype(dtype, np.integer)  # float64 would round large ones
+        return np.array(self.values, np.int64 if whole else np.float64).astype(dtype)
 
 
 @dataclass(frozen=True)
