@@ -1,7 +1,8 @@
 #include "ops/thread_pool.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "spin.h"
 
 namespace ingot {
 namespace {
@@ -10,30 +11,8 @@ namespace {
 constexpr uint64_t joined_mask = 0xffff, open_bit = 1 << 16, one_job = 1 << 17;
 constexpr int max_threads = 1024;
 constexpr int parts_per_thread = 4;  // so that a thread that starts late or is interrupted holds nobody up
-constexpr auto spin_time = std::chrono::microseconds(50);
 
 uint64_t number_of(uint64_t state) { return state / one_job; }
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-// Waits until done() for at most spin_time; whether it was.
-template <class Done>
-bool spin_until(Done done) {
-  const auto end = std::chrono::steady_clock::now() + spin_time;
-  do {
-    for (int i = 0; i < 64; ++i) {
-      if (done()) return true;
-      pause();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  return done();
-}
 
 }  // namespace
 

@@ -1,34 +1,10 @@
 #include "runtime/barrier.h"
 
-#include <chrono>
 #include <thread>
 
+#include "spin.h"
+
 namespace ingot {
-namespace {
-
-constexpr auto spin_time = std::chrono::microseconds(50);
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-template <class Done>
-bool spin_until(Done done) {
-  const auto end = std::chrono::steady_clock::now() + spin_time;
-  do {
-    for (int i = 0; i < 64; ++i) {
-      if (done()) return true;
-      pause();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  return done();
-}
-
-}  // namespace
 
 Barrier::Barrier(int32_t members)
     : members_(members),
