@@ -89,8 +89,8 @@ class Progress:
         self.last = now
 
     def told(self, report) -> None:
-        """A line for a rewrite; none for one that might find nothing to do, and did."""
-        if report.required or report.rewritten or report.refused:
+        """A line for a rewrite; none for one that may change nothing, and did: `show` says why."""
+        if report.required or report.rewritten:
             self(f"{report.plugin}: {report.line()}")
 
 
