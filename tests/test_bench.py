@@ -70,7 +70,9 @@ def test_limits_are_bytes_and_operations_over_the_measured_rates(measured):
         assert step["operations_a_step"] == count * (2 * (LAYERS * layer + VOCAB * WIDTH) + pairs)
         slower = max(step["bytes_a_step"] / read, step["operations_a_step"] / product)
         assert step["limit"] == pytest.approx(slower)
-        assert step["share"] == pytest.approx(slower / step["median"])
+        # On a busy machine a longer answer can take less than a short one: no time, so no share.
+        share = slower / step["median"] if step["median"] > 0 else 0
+        assert step["share"] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("window", [0, 5])
