@@ -48,6 +48,10 @@ def rope_tables(
     Raises:
         ExpressionError: the scaling is not covered, or says something that is not read.
     """
+    if isinstance(scaling, Mapping) and scaling.get("rope_theta") is not None:
+        scaling = dict(scaling)  # a table of one kind of layers says the base, too
+        if (said := scaling.pop("rope_theta")) != theta:
+            raise ExpressionError(f"config.json says rope_theta {said!r} where {theta!r} is used")
     inverse_R = float(theta) ** -(np.arange(0, dims, 2, dtype=np.float64) / dims)
     factor = 1.0
     if scaling and not (isinstance(scaling, Mapping) and scales_nothing(scaling)):
