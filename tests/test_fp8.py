@@ -1,7 +1,5 @@
 """quant=fp8: the scheme against numpy, the graph through onnxruntime, every refusal."""
 
-from pathlib import Path
-
 import ml_dtypes
 import numpy as np
 import onnx
@@ -9,8 +7,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
 import tokenizers
-import yaml
-from checkpoints import described, drawn, packed_logits, plan_of, preset, session, textbook, tiny
+from checkpoints import drawn, packed_logits, plan_of, preset, session, textbook, tiny
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 from transformers import MixtralConfig
 
@@ -243,8 +240,7 @@ def test_experts_are_a_conflict(tmp_path):
     """Experts would stay in full precision without a word, so the build stops."""
     config = MixtralConfig(**SHAPE, num_local_experts=5, num_experts_per_tok=2)
     drawn(tmp_path, config)
-    family = Path(__file__).parent / "families" / "mixtral.yaml"
-    model = textbook(described(yaml.safe_load(family.read_text())), tmp_path)
+    model = textbook(preset("mixtral"), tmp_path)
     with pytest.raises(PlanError, match="are Experts_silu, whose weights it does not reach"):
         apply(Fp8(), model)
 

@@ -1,7 +1,6 @@
 """attention=paged: the paged graph, run by onnxruntime, against the textbook graph and numpy."""
 
 import json
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -11,9 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import transformers
-import yaml
 from checkpoints import (
-    described,
     distance,
     drawn,
     packed_logits,
@@ -40,11 +37,6 @@ SHAPE = dict(
     num_key_value_heads=2,
     max_position_embeddings=128,
 )
-FAMILIES = Path(__file__).parent / "families"
-
-
-def family(name):
-    return described(yaml.safe_load((FAMILIES / f"{name}.yaml").read_text()))
 
 
 WORLDS = {
@@ -53,12 +45,12 @@ WORLDS = {
         lambda: preset("mistral"), transformers.MistralConfig(**SHAPE, sliding_window=7), {},
     ),
     "alibi": (
-        lambda: family("bloom"),
+        lambda: preset("bloom"),
         transformers.BloomConfig(vocab_size=101, hidden_size=48, n_layer=2, n_head=6),
         {"max_length": 64},
     ),
     "softcap, both kinds of layers": (
-        lambda: family("gemma2"),
+        lambda: preset("gemma2"),
         transformers.Gemma2Config(
             **SHAPE, head_dim=16, query_pre_attn_scalar=24, sliding_window=6,
             attn_logit_softcapping=5.0, final_logit_softcapping=3.0,
@@ -66,7 +58,7 @@ WORLDS = {
         {},
     ),
     "sinks, both kinds of layers": (
-        lambda: family("gpt_oss"),
+        lambda: preset("gpt_oss"),
         transformers.GptOssConfig(
             **SHAPE, head_dim=16, num_local_experts=5, num_experts_per_tok=2, sliding_window=6,
             swiglu_limit=1.0, rope_parameters={"rope_type": "default", "rope_theta": 150000.0},

@@ -37,7 +37,6 @@ from plugins.quant.fp8 import Activations, Fp8, Weights
 
 DISTANCE = 1e-4  # measured: at most 4e-6; the order of summation
 SEQUENCES = [np.random.default_rng(n).integers(3, 98, n) for n in (23, 5, 11)]
-FAMILIES = Path(__file__).parent / "families"
 SHAPE = dict(
     vocab_size=104,
     hidden_size=64,
@@ -48,10 +47,6 @@ SHAPE = dict(
     max_position_embeddings=128,
 )
 BIASED = dict(SHAPE, attention_bias=True, mlp_bias=True, tie_word_embeddings=True)
-
-
-def family(name):
-    return described(yaml.safe_load((FAMILIES / f"{name}.yaml").read_text()))
 
 
 def smallest(plugin=None, **given):
@@ -65,23 +60,23 @@ WORLDS = {
         lambda: preset("llama2"), transformers.LlamaConfig(**BIASED, head_dim=24), {},
     ),
     "norms of heads": (
-        lambda: family("qwen3"), transformers.Qwen3Config(**SHAPE, head_dim=16), {},
+        lambda: preset("qwen3"), transformers.Qwen3Config(**SHAPE, head_dim=16), {},
     ),
     "norms over all heads": (
-        lambda: family("olmo2"), transformers.Olmo2Config(**SHAPE, pad_token_id=0), {},
+        lambda: preset("olmo2"), transformers.Olmo2Config(**SHAPE, pad_token_id=0), {},
     ),
     "learned positions, plain, transposed": (
-        lambda: family("gpt2"),
+        lambda: preset("gpt2"),
         transformers.GPT2Config(vocab_size=104, n_positions=128, n_embd=64, n_layer=2, n_head=4),
         {},
     ),
     "slopes, fused in groups": (
-        lambda: family("bloom"),
+        lambda: preset("bloom"),
         transformers.BloomConfig(vocab_size=104, hidden_size=64, n_layer=2, n_head=4),
         {"max_length": 64},
     ),
     "norms around, softcaps, scaled embedding": (
-        lambda: family("gemma2"),
+        lambda: preset("gemma2"),
         transformers.Gemma2Config(
             **SHAPE, head_dim=16, query_pre_attn_scalar=24, sliding_window=6,
             attn_logit_softcapping=5.0, final_logit_softcapping=3.0,
@@ -89,12 +84,12 @@ WORLDS = {
         {},
     ),
     "experts": (
-        lambda: family("mixtral"),
+        lambda: preset("mixtral"),
         transformers.MixtralConfig(**SHAPE, num_local_experts=5, num_experts_per_tok=2),
         {},
     ),
     "experts with biases, sinks": (
-        lambda: family("gpt_oss"),
+        lambda: preset("gpt_oss"),
         transformers.GptOssConfig(
             **SHAPE, head_dim=16, num_local_experts=5, num_experts_per_tok=2, sliding_window=6,
             swiglu_limit=1.0, rope_parameters={"rope_type": "default", "rope_theta": 150000.0},

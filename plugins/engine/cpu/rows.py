@@ -46,14 +46,35 @@ class RowsEarlier(Fusion):
 
 def _movable(graph: ir.Graph, rows_N: ir.Value) -> list[ir.Node]:
     """The nodes of which nobody wants other rows, in order."""
+    stay: set[ir.Node] = set()
+    while True:
+        moved = _readers_choose(graph, rows_N, stay)
+        # Rows of codes cannot be chosen (ONNX's Gather does not take their types), so who reads
+        # codes is moved with whoever made them, or not at all.
+        torn = {n for n in moved if any(v.producer() not in moved for v in _codes(n))}
+        if not torn:
+            return list(reversed(moved))
+        stay |= torn
+
+
+def _readers_choose(graph: ir.Graph, rows_N: ir.Value, stay: set[ir.Node]) -> dict[ir.Node, None]:
+    """Nodes whose readers all choose rows, or are such nodes; the last first."""
     moved: dict[ir.Node, None] = {}
     for node in reversed(graph):
-        if not _works_by_row(node) or any(value.is_graph_output() for value in node.outputs):
+        if node in stay or not _works_by_row(node):
+            continue
+        if any(value.is_graph_output() for value in node.outputs):
             continue
         readers = [reader for value in node.outputs for reader in value.consumers()]
         if readers and all(r in moved or _chooses(r, rows_N) for r in readers):
             moved[node] = None
-    return list(reversed(moved))
+    return moved
+
+
+def _codes(node: ir.Node) -> list[ir.Value]:
+    """The computed inputs of `node` whose rows cannot be chosen."""
+    computed = [v for v in node.inputs if v is not None and not v.is_initializer()]
+    return [value for value in computed if value.dtype in CODES]
 
 
 def _works_by_row(node: ir.Node) -> bool:
@@ -67,9 +88,6 @@ def _works_by_row(node: ir.Node) -> bool:
     if (node.domain, node.op_type) == ("", "ReduceMax") and not _within_rows(node):
         return False
     computed = [v for v in node.inputs if v is not None and not v.is_initializer()]
-    makers = [value.producer() for value in computed if value.dtype in CODES]
-    if not all(maker is not None and _works_by_row(maker) for maker in makers):
-        return False  # rows of codes cannot be chosen: ONNX's Gather does not take their types
     return all(len(value.shape) and value.shape[0] == shape[0] for value in computed)
 
 
