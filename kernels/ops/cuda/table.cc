@@ -1,0 +1,18 @@
+#include "ops/cuda/table.h"
+
+#include <vector>
+
+namespace ingot {
+
+// A new family: declare `std::span<const IngotOpKernels> NAME_kernels();` in table.h, and name it here.
+std::span<const IngotOpKernels> cuda_kernels() {
+  static const std::vector<IngotOpKernels> all = [] {
+    std::vector<IngotOpKernels> sets;
+    const std::vector<std::span<const IngotOpKernels>> families = {};
+    for (const std::span<const IngotOpKernels> family : families) sets.insert(sets.end(), family.begin(), family.end());
+    return sets;
+  }();
+  return all;
+}
+
+}  // namespace ingot
