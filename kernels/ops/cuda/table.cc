@@ -8,7 +8,7 @@ namespace ingot {
 std::span<const IngotOpKernels> cuda_kernels() {
   static const std::vector<IngotOpKernels> all = [] {
     std::vector<IngotOpKernels> sets;
-    const std::vector<std::span<const IngotOpKernels>> families = {};
+    const std::vector<std::span<const IngotOpKernels>> families = {product_kernels()};
     for (const std::span<const IngotOpKernels> family : families) sets.insert(sets.end(), family.begin(), family.end());
     return sets;
   }();

@@ -9,4 +9,6 @@ namespace ingot {
 // All of them, in the order in which they are tried; it lives as long as the library.
 std::span<const IngotOpKernels> cuda_kernels();
 
+std::span<const IngotOpKernels> product_kernels();  // Linear, ScaledLinear, GroupedLinear
+
 }  // namespace ingot

@@ -1,0 +1,186 @@
+// Linear, ScaledLinear and GroupedLinear on CUDA: which kernel serves a node, and a step.
+#include <cstdio>
+#include <new>
+
+#include "ops/cuda/cublaslt.h"
+#include "ops/cuda/product.h"
+#include "ops/cuda/table.h"
+
+namespace ingot {
+namespace {
+
+enum class Op { linear, scaled, grouped };
+
+// Where the inputs of each op stand; -1: it has no such.
+struct Places {
+  int32_t x, weight, x_scale, scale, group_scale, zero, bias;
+};
+
+constexpr Places places_of(Op op) {
+  if (op == Op::linear) return {0, 1, -1, -1, -1, -1, 2};
+  if (op == Op::scaled) return {0, 2, 1, 3, -1, -1, 4};
+  return {0, 1, -1, -1, 2, 3, 4};
+}
+
+// input(i, tensor) fills in input i; the tensor of an absent one stays as it is.
+template <class Input>
+Product describe(Op op, const Input &input, const IngotTensor &y) {
+  const Places places = places_of(op);
+  const auto tensor = [&](int32_t place) {
+    IngotTensor found{};
+    if (place >= 0) input(place, found);
+    return found;
+  };
+  const IngotTensor x = tensor(places.x), weight = tensor(places.weight), bias = tensor(places.bias);
+  const IngotTensor x_scale = tensor(places.x_scale), scale = tensor(places.scale);
+  const IngotTensor group_scale = tensor(places.group_scale), zero = tensor(places.zero);
+  Product p{};
+  p.x_TD = x.data, p.x_dtype = x.dtype;
+  p.weight_FD = weight.data, p.weight_dtype = weight.dtype;
+  p.y_TF = y.data, p.y_dtype = y.dtype;
+  p.bias_F = bias.data, p.bias_dtype = bias.dtype;
+  p.x_scale_T = static_cast<const float *>(x_scale.data), p.x_scale_dtype = x_scale.dtype;
+  p.scale_F = static_cast<const float *>(scale.data), p.scale_dtype = scale.dtype, p.scale_step = scale.rank ? 1 : 0;
+  p.group_scale_FN = group_scale.data, p.group_scale_dtype = group_scale.dtype;
+  p.zero_FN = static_cast<const int8_t *>(zero.data);
+  p.T = static_cast<int32_t>(x.shape[0]), p.D = static_cast<int32_t>(x.shape[1]);
+  p.F = static_cast<int32_t>(weight.shape[0]);
+  p.N = group_scale.dtype ? static_cast<int32_t>(group_scale.shape[1]) : 0;
+  return p;
+}
+
+Product of_node(Op op, const IngotNode *node, const IngotHost *host) {
+  IngotTensor y{};
+  host->output(node, 0, &y);
+  const int32_t count = host->input_count(node);
+  const auto input = [&](int32_t i, IngotTensor &tensor) {
+    if (i < count) host->input(node, i, &tensor);
+  };
+  return describe(op, input, y);
+}
+
+Product of_call(Op op, const IngotCall *call) {
+  const auto input = [&](int32_t i, IngotTensor &tensor) {
+    if (i < call->n_in) tensor = call->in[i];
+  };
+  return describe(op, input, call->out[0]);
+}
+
+CublasLt *blas(const IngotCtx *ctx) { return static_cast<CublasLt *>(ctx->blas); }
+
+// What a node keeps.
+struct State {
+  bool stream, cublaslt;  // may serve it
+};
+
+// Fewer tokens than this are the stream's, more are cuBLASLt's.
+constexpr int32_t stream_tokens = 16;
+
+template <Op op>
+int create(const IngotNode *node, IngotCtx *ctx, void **self) {
+  char why[256];
+  const Product p = of_node(op, node, ctx->host);
+  *self = new (std::nothrow)
+      State{takes_stream_product(p, why, sizeof why), blas(ctx) && takes_cublaslt_product(p, why, sizeof why)};
+  return *self ? 0 : ctx->host->error(ctx, "no memory for the state of a product");
+}
+
+void destroy(void *self) { delete static_cast<State *>(self); }
+
+int report(cudaError_t error, const char *kernel, const Product &p, IngotCtx *ctx) {
+  if (error == cudaSuccess) return 0;
+  return ctx->host->error(ctx, "kernel %s of a product with T=%d F=%d D=%d: %s", kernel, p.T, p.F, p.D,
+                          cudaGetErrorString(error));
+}
+
+int stream(const Product &p, IngotCtx *ctx) {
+  return report(launch_stream_product(p, static_cast<cudaStream_t>(ctx->stream)), "stream", p, ctx);
+}
+
+int multiply(const Product &p, IngotCtx *ctx) {
+  return launch_cublaslt_product(*blas(ctx), p, p.T, 0, ctx->workspace, ctx->workspace_bytes,
+                                 static_cast<cudaStream_t>(ctx->stream));
+}
+
+template <Op op>
+int enqueue_plain(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  const Product p = of_call(op, call);
+  return report(launch_plain_product(p, static_cast<cudaStream_t>(ctx->stream)), "plain", p, ctx);
+}
+
+template <Op op>
+int enqueue_stream(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  return stream(of_call(op, call), ctx);
+}
+
+template <Op op>
+int enqueue_cublaslt(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  const Product p = of_call(op, call);
+  const int status = multiply(p, ctx);
+  if (status < 0) return report(static_cast<cudaError_t>(-status), "cublaslt", p, ctx);
+  if (!status) return 0;
+  return ctx->host->error(ctx, "cuBLASLt has no algorithm for a product with T=%d F=%d D=%d: status %d", p.T, p.F, p.D,
+                          status);
+}
+
+template <Op op>
+int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  const State &state = *static_cast<State *>(self);
+  const Product p = of_call(op, call);
+  const bool few = state.stream && p.T <= stream_tokens;
+  if (state.cublaslt && !few && multiply(p, ctx) == 0) return 0;
+  if (state.stream) return stream(p, ctx);
+  return report(launch_plain_product(p, static_cast<cudaStream_t>(ctx->stream)), "plain", p, ctx);
+}
+
+template <Op op>
+int supports_stream(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
+  return takes_stream_product(of_node(op, node, ctx->host), why, n);
+}
+
+template <Op op>
+int supports_cublaslt(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
+  if (blas(ctx)) return takes_cublaslt_product(of_node(op, node, ctx->host), why, n);
+  snprintf(why, n, "the library cuBLASLt was not found");
+  return 0;
+}
+
+template <Op op>
+int supports_tuned(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
+  return supports_cublaslt<op>(node, ctx, why, n) || supports_stream<op>(node, ctx, why, n);
+}
+
+// The same for every T, so that it is monotone. The words are T, D, F.
+size_t workspace(const IngotNode *, const int64_t *dims) { return cublaslt_workspace(dims[2]); }
+
+constexpr uint32_t own = INGOT_CAPTURABLE | INGOT_PDL | INGOT_BATCH_INVARIANT;
+
+template <Op op>
+constexpr IngotKernel tuned = {"tuned", INGOT_CUDA, 80,      0,          INGOT_CAPTURABLE, supports_tuned<op>,
+                               nullptr, workspace,  nullptr, create<op>, nullptr,          enqueue_tuned<op>,
+                               destroy};
+template <Op op>
+constexpr IngotKernel cublaslt = {"cublaslt", INGOT_CUDA, 80,      0,       INGOT_CAPTURABLE, supports_cublaslt<op>,
+                                  nullptr,    workspace,  nullptr, nullptr, nullptr,          enqueue_cublaslt<op>,
+                                  nullptr};
+template <Op op>
+constexpr IngotKernel streamed = {"stream", INGOT_CUDA, 80,      0,       own,     supports_stream<op>,
+                                  nullptr,  nullptr,    nullptr, nullptr, nullptr, enqueue_stream<op>,
+                                  nullptr};
+template <Op op>
+constexpr IngotKernel plain = {"plain", INGOT_CUDA,        80,     0, own, nullptr, nullptr, nullptr, nullptr, nullptr,
+                               nullptr, enqueue_plain<op>, nullptr};
+
+template <Op op>
+constexpr IngotKernel kernels[] = {tuned<op>, cublaslt<op>, streamed<op>, plain<op>};
+constexpr IngotKernel grouped_kernels[] = {plain<Op::grouped>};
+
+constexpr IngotOpKernels sets[] = {{"ingot", "Linear", kernels<Op::linear>, 4},
+                                   {"ingot", "ScaledLinear", kernels<Op::scaled>, 4},
+                                   {"ingot", "GroupedLinear", grouped_kernels, 1}};
+
+}  // namespace
+
+std::span<const IngotOpKernels> product_kernels() { return sets; }
+
+}  // namespace ingot
