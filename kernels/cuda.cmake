@@ -51,6 +51,8 @@ add_library(ingot_cuda SHARED ${cuda_sources})
 target_include_directories(ingot_cuda PRIVATE include ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_compile_options(ingot_cuda PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall;-Wno-deprecated-gpu-targets>")
+string(REPLACE ";" "," built_for "${INGOT_CUDA_ARCHITECTURES}")
+set_property(SOURCE cuda/usable.cc APPEND PROPERTY COMPILE_DEFINITIONS "INGOT_CUDA_BUILT_FOR=\"${built_for}\"")
 target_link_libraries(ingot_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 # --exclude-libs: what the CUDA runtime exports stays inside, beside another one that the process may hold.
 target_link_options(ingot_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined)
