@@ -19,6 +19,7 @@
 #include "ops/numbers.h"
 #include "ops/table.h"
 #include "ops/thread_pool.h"
+#include "single_op.h"
 
 using namespace ingot;
 
@@ -85,69 +86,14 @@ std::string table_json(const OpTable &table) {
   return JsonWriter('{').raw("ops", ops.json()).json();
 }
 
-OpTable table_with(const char *library) {
-  OpTable table;
-  if (library) table.add_library(library);
-  return table;
-}
-
-IngotTensor tensor_of(const IngotArray &array, bool present) {
-  IngotTensor tensor{};
-  if (!present) return tensor;
-  if (array.rank < 0 || array.rank > INGOT_MAX_RANK || dtype_bits(array.dtype) == 0) {
-    fail(INGOT_INVALID, "an array of rank %d and type %d was given; ops take ranks to %d and the types of ingot_op.h",
-         array.rank, array.dtype, INGOT_MAX_RANK);
-  }
-  tensor.data = array.data;
-  tensor.dtype = array.dtype;
-  tensor.rank = array.rank;
-  std::copy_n(array.shape, array.rank, tensor.shape);
-  set_strides(tensor);
-  return tensor;
-}
-
-// One op with its tensors, ready to be inferred and run.
-struct Single {
-  OpTable table;
-  IngotNode node;
-  std::vector<IngotTensor> in, out;
-
-  Single(const char *line, const char *library, const IngotArray *inputs, int32_t n_in, int32_t n_out)
-      : table(table_with(library)), node(parse_node(line, table)) {
-    if (n_in < 0 || static_cast<size_t>(n_in) < node.in_names.size() ||
-        static_cast<size_t>(n_out) != node.out_names.size()) {
-      fail(INGOT_INVALID, "the line names %zu inputs and %zu outputs, %d and %d arrays are given", node.in_names.size(),
-           node.out_names.size(), n_in, n_out);
-    }
-    for (size_t i = 0; i < node.in_names.size(); ++i) in.push_back(tensor_of(inputs[i], node.in_names[i] != "-"));
-    out.resize(node.out_names.size());
-  }
-};
-
-void check_outputs(const Single &single, std::span<const IngotTensor> given) {
-  for (size_t i = 0; i < given.size(); ++i) {
-    const IngotTensor &wanted = single.out[i], &found = given[i];
-    if (wanted.dtype == found.dtype && wanted.rank == found.rank &&
-        std::equal(wanted.shape, wanted.shape + wanted.rank, found.shape)) {
-      continue;
-    }
-    fail(INGOT_INVALID, "%s gives output %zu as %s [%s], an array of %s [%s] is there for it", single.node.op->name, i,
-         dtype_name(wanted.dtype), dims_text(wanted).c_str(), dtype_name(found.dtype), dims_text(found).c_str());
-  }
-}
-
-void check(int status, const HostState &state, int kind) {
-  if (status) fail(kind, "%s", state.error.empty() ? "the kernel failed and said nothing" : state.error.c_str());
-}
-
-void run(Single &single, const char *kernel_name, int32_t threads, std::span<const IngotTensor> outputs) {
+void run(SingleOp &single, const char *kernel_name, int32_t threads, std::span<const IngotTensor> outputs) {
   ThreadPool pool(threads);
   HostState state{&pool, {}};
   IngotCtx ctx = host_context(state);
   IngotNode &node = single.node;
   std::vector<int64_t> words;
   infer(node, &ctx, single.in, single.out, &words);
-  check_outputs(single, outputs);
+  single.check_outputs(outputs);
   std::copy(outputs.begin(), outputs.end(), single.out.begin());
   node.inputs = single.in;
   node.outputs = single.out;
@@ -165,14 +111,14 @@ void run(Single &single, const char *kernel_name, int32_t threads, std::span<con
     ctx.workspace = reinterpret_cast<void *>((first + 63) / 64 * 64);
   }
   void *self = nullptr;
-  if (kernel->create) check(kernel->create(&node, &ctx, &self), state, INGOT_INVALID);
+  if (kernel->create) check_status(kernel->create(&node, &ctx, &self), state, INGOT_INVALID);
   const std::unique_ptr<void, void (*)(void *)> kept(self, kernel->destroy ? kernel->destroy : [](void *) {});
   const IngotCall call{single.in.data(), single.out.data(), static_cast<int32_t>(single.in.size()),
                        static_cast<int32_t>(single.out.size()), words.data()};
-  check(kernel->enqueue(self, &call, 0, &ctx), state, INGOT_INVALID);
+  check_status(kernel->enqueue(self, &call, 0, &ctx), state, INGOT_INVALID);
 }
 
-int64_t workspace_of(Single &single, IngotCtx ctx) {
+int64_t workspace_of(SingleOp &single, IngotCtx ctx) {
   IngotNode &node = single.node;
   std::vector<int64_t> words;
   infer(node, &ctx, single.in, single.out, &words);
@@ -204,11 +150,8 @@ int ingot_run_op(const char *line, const char *library, const char *kernel, int3
                  int32_t n_in, IngotArray *out, int32_t n_out) {
   return guarded([&] {
     if (!line || (n_in && !in) || (n_out && !out)) fail(INGOT_INVALID, "ingot_run_op: the line or an array is NULL");
-    Single single(line, library, in, n_in, n_out);
-    std::vector<IngotTensor> outputs;
-    for (int32_t i = 0; i < n_out; ++i)
-      outputs.push_back(tensor_of(out[i], single.node.out_names[static_cast<size_t>(i)] != "-"));
-    run(single, kernel, std::clamp(threads, 1, 4096), outputs);
+    SingleOp single(line, library, in, n_in, n_out);
+    run(single, kernel, std::clamp(threads, 1, 4096), single.outputs_of(out, n_out));
   });
 }
 
@@ -216,7 +159,7 @@ int ingot_infer_op(const char *line, const char *library, const IngotArray *in, 
                    int32_t n_out) {
   return guarded([&] {
     if (!line || (n_in && !in) || (n_out && !out)) fail(INGOT_INVALID, "ingot_infer_op: the line or an array is NULL");
-    Single single(line, library, in, n_in, n_out);
+    SingleOp single(line, library, in, n_in, n_out);
     infer(single.node, nullptr, single.in, single.out);
     for (size_t i = 0; i < single.out.size(); ++i) {
       out[i].dtype = single.out[i].dtype;
@@ -230,7 +173,7 @@ int ingot_op_workspace(const char *line, const char *library, const IngotArray *
                        int64_t *bytes) {
   return guarded([&] {
     if (!line || (n_in && !in) || !bytes) fail(INGOT_INVALID, "ingot_op_workspace: the line or an array is NULL");
-    Single single(line, library, in, n_in, n_out);
+    SingleOp single(line, library, in, n_in, n_out);
     HostState state{nullptr, {}};
     const IngotCtx ctx = host_context(state);
     *bytes = workspace_of(single, ctx);
