@@ -20,6 +20,7 @@ Device::~Device() {
     if (each) cudaStreamSynchronize(each);
   }
   staging.reset();
+  cublaslt.reset();
   for (const cudaStream_t each : {stream, copy_stream}) {
     if (each) cudaStreamDestroy(each);
   }
@@ -88,6 +89,9 @@ int open(int32_t ordinal, IngotCtx *ctx, void **self) {
   ctx->sm_count = found.sm_count;
   ctx->stream = device->stream;
   ctx->copy_stream = device->copy_stream;
+  device->cublaslt.reset(CublasLt::open(&unused));
+  ctx->blas = device->cublaslt.get();
+  if (!ctx->blas) ctx->host->log(ctx, 1, "products of many tokens will be slow: %s", unused.c_str());
   *self = device.release();
   return 0;
 }
