@@ -15,7 +15,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from . import DISTRIBUTION
+from . import DISTRIBUTION, cuda_libraries
 from .c_api import SIGNATURES, Array
 from .c_api import Event as Event
 from .c_api import Options as Options
@@ -53,6 +53,7 @@ def library() -> ctypes.CDLL:
         MachineError: it is not there, cannot be loaded, or belongs to another version.
     """
     path = _find()
+    cuda_libraries.name_folders()
     try:
         handle = ctypes.CDLL(str(path))
     except OSError as error:
