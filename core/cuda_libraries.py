@@ -12,7 +12,7 @@ FOLDERS = ("nvidia/cu13/lib", "nvidia/cublas/lib")
 
 
 def name_folders() -> None:
-    """Sets INGOT_CUDA_LIBRARIES, unless the user did, to those folders below sys.path that exist."""
+    """INGOT_CUDA_LIBRARIES names those folders below sys.path, unless the user set it."""
     if VARIABLE in os.environ:
         return
     places = [Path(entry or ".") / folder for folder in FOLDERS for entry in sys.path]
