@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +30,7 @@ def run(task: Callable, check: Callable | None) -> None:
     elsewhere = asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion
     with initialize_config_module(search_path.module(name), version_base="1.3", job_name=name):
         if not (asked.help or asked.hydra_help or asked.shell_completion or asked.info):
-            jobs = [configured(name, job, check) for job in _jobs(overrides, asked.multirun)]
+            jobs = [configured(name, job, check) for job in _decided(name, overrides, asked)]
         if not elsewhere:
             _refuse_one_place(name, jobs)
             core.raise_on_interrupt()
@@ -70,6 +71,17 @@ def unknown_keys(name: str, cfg: DictConfig) -> list[str]:
 
     known = diagnosis.keys(name)
     return [diagnosis.unknown(key, key, known) for key in cfg if key not in {*known, "hydra"}]
+
+
+def _decided(name: str, overrides: list[str], asked) -> list[list[str]]:
+    """The overrides of each job, with the model that its checkpoint says."""
+    jobs = _jobs(overrides, asked.multirun)
+    if name not in search_path.CHOOSING:
+        return jobs
+    from . import model_choice
+
+    more = Path(asked.config_dir) if asked.config_dir else None
+    return [model_choice.decided(job, more) for job in jobs]
 
 
 def _jobs(overrides: list[str], sweep: bool) -> list[list[str]]:
@@ -122,8 +134,6 @@ def _run_all(task: Callable, jobs: Sequence[DictConfig]) -> None:
 
 
 def _folder(path: str) -> str:
-    from pathlib import Path
-
     if not Path(path).is_dir():
         raise ConfigError(f"--config-dir {path}: there is no such folder")
     return str(Path(path).resolve())

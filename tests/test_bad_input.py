@@ -133,7 +133,7 @@ def test_no_engine_that_cannot_be_opened(key):
 @pytest.mark.parametrize(
     ("given", "part"),
     [
-        (["model=null"], "model=null: a preset has a name (there are: decoder, llama2"),
+        (["model=null"], "model=null: a preset has a name (there are: baichuan, bloom"),
         (["=x"], "=x: values are given as key=value"),
         (["-m", "--cfg", "job"], "--multirun and --cfg: only one of them at a time"),
         (["-m", "model=llama2", "checkpoint=x", "max_length=8,16"], "2 of the 2 builds would be"),

@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from core import hookspecs, op_reference, ops
+from core import hookspecs, model_reference, op_reference, ops
 
 README = (ROOT / "README.md").read_text("utf-8")
 # What stands in for things that a test machine does not have.
@@ -79,6 +79,14 @@ def test_every_preset_is_named():
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name != "use":
             assert f"`{path.stem}`" in README, path
+
+
+def test_the_page_of_models_is_made_of_the_presets():
+    """docs/models.md is what the presets say; INGOT_GOLDEN=1 writes it anew."""
+    page, path = model_reference.page((ROOT / "conf/model").glob("*.yaml")), ROOT / "docs/models.md"
+    if os.environ.get("INGOT_GOLDEN"):
+        path.write_text(page, "utf-8")
+    assert path.read_text("utf-8") == page
 
 
 def test_the_op_page_is_made_of_the_rows():

@@ -3,10 +3,23 @@
 Shapes differ from the defaults: other head sizes, other numbers of groups, an odd vocabulary.
 """
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import transformers as t
-from checkpoints import distance, drawn, packed_logits, preset, reference_logits, textbook
+import yaml
+from checkpoints import (
+    described,
+    distance,
+    drawn,
+    packed_logits,
+    preset,
+    reference_logits,
+    textbook,
+)
 
 DISTANCE = 1e-4  # measured: at most 4e-6; the order of summation
 SEQUENCES = [np.random.default_rng(n).integers(3, 98, n) for n in (37, 5, 18)]
@@ -176,3 +189,15 @@ def test_a_preset_equals_transformers(name, tmp_path):
 def oracle(config) -> str:
     """The attention of transformers to compare with: its eager one adds Falcon's ALiBi twice."""
     return "sdpa" if getattr(config, "alibi", False) else "eager"
+
+
+def test_the_page_that_says_how_ends_with_one_that_works(tmp_path):
+    """The YAML of docs/add-a-model.md, about 25 lines, reads a GPT-2 under another name."""
+    page = (Path(__file__).parent.parent / "docs" / "add-a-model.md").read_text("utf-8")
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(text.splitlines()) <= 27
+    reference = drawn(tmp_path, t.GPT2Config(**GPT2, activation_function="relu"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "minstrel"}))
+    got_TV = packed_logits(textbook(described(yaml.safe_load(text)), tmp_path), SEQUENCES)
+    assert distance(got_TV, reference_logits(reference, SEQUENCES)) < DISTANCE
