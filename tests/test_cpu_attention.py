@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cpu_kernels import BF16, F16, F32, KERNELS, ROUNDING, numbers, require
+from cpu_kernels import BF16, F8, F16, F32, KERNELS, ROUNDING, numbers, require
 
 from core import native
 
@@ -14,11 +14,18 @@ def kernel(request):
 
 
 class Step:
-    """A step of some sequences over a paged cache, each given as (tokens cached, tokens new)."""
+    """A step of some sequences over a paged cache, each given as (tokens cached, tokens new).
 
-    def __init__(self, seed, sequences, heads, groups, size, page, dtype, **options):
+    codes: the caches are e4m3; scales: what keys and values are divided by for them.
+    """
+
+    def __init__(
+        self, seed, sequences, heads, groups, size, page, dtype, codes=False, scales=None, **options
+    ):
         rng = self.rng = np.random.default_rng(seed)
         self.heads, self.groups, self.size, self.page, self.dtype = heads, groups, size, page, dtype
+        self.cache_dtype = F8 if codes else dtype
+        self.scales = [np.array(x, F32) for x in scales or ()]
         self.options = {"scale": size**-0.5, "softcap": 0.0, "window": 0, **options}
         self.slopes_H = self.options.pop("slopes", np.zeros(heads)).astype(F32)
         self.sinks_H = self.options.pop("sinks", np.full(heads, -np.inf)).astype(F32)
@@ -39,12 +46,21 @@ class Step:
         self.shape = (count + 1, groups, page, size)
 
     def fresh_caches(self):
-        caches = [np.full(self.shape, np.nan, self.dtype) for _ in "kv"]
-        for cache, content in zip(caches, [self.keys, self.values], strict=True):
+        caches = [np.full(self.shape, np.nan, self.cache_dtype) for _ in "kv"]
+        for cache, content in zip(caches, self.held(), strict=True):
             for s, cached in enumerate(self.cached):
                 for p in range(cached):
                     cache[self.pages_SM[s, p // self.page], :, p % self.page] = content[s][p]
         return caches
+
+    def held(self):
+        """Keys and values as the caches hold them; e4m3 saturates, which ml_dtypes does not."""
+        scales = self.scales or [np.float32(1)] * 2
+        for content, scale in zip([self.keys, self.values], scales, strict=True):
+            wide = [x.astype(F32) / scale for x in content]
+            if self.cache_dtype == F8:
+                wide = [np.clip(x, -448, 448) for x in wide]
+            yield [x.astype(self.cache_dtype) for x in wide]
 
     def run(self, kernel, spans=None, threads=2, caches=None):
         """y of the new tokens: of all, or of spans [(sequence, begin, end), …] of them."""
@@ -65,12 +81,13 @@ class Step:
         fields = [np.concatenate(x).astype(np.int32) for x in (cells, positions, sequences)]
         inputs = [
             *(x.reshape(T, -1) for x in (q, k, v)), *caches, self.pages_SM, *fields,
-            self.slopes_H, self.sinks_H,
+            self.slopes_H, self.sinks_H, *self.scales,
         ]  # fmt: skip
         options = self.options
         line = (
             "op n ingot::PagedAttention@1"
-            " in=q,k,v,ck,cv,pages,cells,positions,sequences,slopes,sinks out=y,ck,cv"
+            " in=q,k,v,ck,cv,pages,cells,positions,sequences,slopes,sinks"
+            f"{',k_scale,v_scale' if self.scales else ''} out=y,ck,cv"
             f" heads=i:{self.heads} groups=i:{self.groups} scale=f:{options['scale']!r}"
             f" softcap=f:{options['softcap']!r} window=i:{options['window']}"
         )
@@ -80,6 +97,11 @@ class Step:
     def exact(self):
         """y in float64, and the largest value each element is a mean of."""
         means, sizes = [], []
+        scales = [float(x) for x in self.scales or (1, 1)]
+        keys, values = (
+            [x.astype(np.float64) * scale for x in content]
+            for content, scale in zip(self.held(), scales, strict=True)
+        )
         for s, q in enumerate(self.queries):
             for i, query in enumerate(q.astype(np.float64)):
                 position = self.cached[s] + i
@@ -87,10 +109,7 @@ class Step:
                 first = max(0, position - window + 1) if window else 0
                 for h in range(self.heads):
                     g = h // (self.heads // self.groups)
-                    k, v = (
-                        x[s][first : position + 1, g].astype(np.float64)
-                        for x in (self.keys, self.values)
-                    )
+                    k, v = (x[s][first : position + 1, g] for x in (keys, values))
                     means.append(self.mean(k @ query[h], v, h, np.arange(first - position, 1)))
                     sizes.append(np.abs(v).max(0))
         shape = (-1, self.heads * self.size)
@@ -123,14 +142,14 @@ OPTIONS = {
 }
 
 
-def step(name, option, dtype):
+def step(name, option, dtype, **cache):
     options = dict(OPTIONS[option])
     heads = STEPS[name]["heads"]
     if options.get("slopes"):
         options["slopes"] = 2.0 ** -np.linspace(1, 8, heads)
     if options.get("sinks"):
         options["sinks"] = np.linspace(-1, 3, heads)
-    return Step(len(name), dtype=dtype, **STEPS[name], **options)
+    return Step(len(name), dtype=dtype, **STEPS[name], **options, **cache)
 
 
 @pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=str)
@@ -145,25 +164,44 @@ def test_attention_is_the_weighted_mean(kernel, name, option, dtype):
     assert np.all(error <= 1.001 * ROUNDING[dtype] * np.abs(exact) + 1e-6 * size)
 
 
-def test_attention_writes_the_cells(kernel):
+@pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=str)
+@pytest.mark.parametrize("scales", [None, (0.25, 3.0)], ids=["as they are", "scaled"])
+@pytest.mark.parametrize("codes", [True, False], ids=["e4m3", "same"])
+@pytest.mark.parametrize("name, option", [("mixed", "all"), ("odd heads", "plain")])
+def test_attention_reads_what_the_cache_holds(kernel, name, option, codes, scales, dtype):
+    """With caches in e4m3, or scaled, it is attention over what they hold times their scales."""
+    world = step(name, option, dtype, codes=codes, scales=scales)
+    y, _, _ = world.run(kernel)
+    exact, size = world.exact()
+    error = np.abs(y.astype(np.float64) - exact)
+    assert np.all(error <= 1.001 * ROUNDING[dtype] * np.abs(exact) + 1e-6 * size)
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [{}, {"codes": True}, {"codes": True, "scales": (0.003, 7.0)}, {"scales": (0.5, 7.0)}],
+    ids=["same", "e4m3", "e4m3 scaled", "scaled"],
+)
+def test_attention_writes_the_cells(kernel, cache):
     """Keys and values of the step stand in their cells, and nothing else has changed."""
-    world = step("mixed", "plain", BF16)
+    world = step("mixed", "plain", BF16, **cache)
     caches = world.fresh_caches()
     expected = world.fresh_caches()
-    for cache, content in zip(expected, [world.keys, world.values], strict=True):
+    for cache, content in zip(expected, world.held(), strict=True):
         for s, rows in enumerate(content):
             for p in range(len(rows)):
                 cache[world.pages_SM[s, p // world.page], :, p % world.page] = rows[p]
     world.run(kernel, caches=caches)
     for cache, wanted in zip(caches, expected, strict=True):
-        np.testing.assert_array_equal(cache.view(np.uint16), wanted.view(np.uint16))
+        np.testing.assert_array_equal(cache.view(np.uint8), wanted.view(np.uint8))
 
 
+@pytest.mark.parametrize("codes", [False, True], ids=["same", "e4m3"])
 @pytest.mark.parametrize("option", ["plain", "all"])
 @pytest.mark.parametrize("name", STEPS)
-def test_attention_of_a_token_does_not_feel_its_neighbours(kernel, name, option):
+def test_attention_of_a_token_does_not_feel_its_neighbours(kernel, name, option, codes):
     """A step in one go equals its tokens one by one, in pieces, and on one thread, bit for bit."""
-    world = step(name, option, BF16)
+    world = step(name, option, BF16, codes=codes)
     whole = world.run(kernel)[0].tobytes()
     assert world.run(kernel, threads=1)[0].tobytes() == whole
     for length in (1, 5, 23):

@@ -17,7 +17,9 @@ struct Attention {
   int64_t T, H, G, K, W, M;
   int64_t window;        // 0: all
   float scale, softcap;  // softcap 0: none
-  int32_t dtype;         // of q, caches and y
+  float v_scale;         // what a value of the cache is multiplied with; a key's is part of `scale`
+  int32_t dtype;         // of q and y
+  int32_t cache_dtype;
   const void *q_THK;
   void *y_THK;
   const void *cache_k_PGWK, *cache_v_PGWK;

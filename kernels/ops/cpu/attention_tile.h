@@ -78,9 +78,11 @@ void AttentionTile<L>::open_row(int64_t r, int64_t t, int64_t head) {
 
 template <class L>
 void AttentionTile<L>::close_row(int64_t r, int64_t t, int64_t head) const {
-  const auto sum = L::set(L::sum(L::load(total[r])));
+  const auto sum = L::set(L::sum(L::load(total[r]))), scale = L::set(a.v_scale);
   alignas(64) float y[padded_head];
-  for (int64_t k = 0; k < stride; k += L::width) L::store(y + k, L::div(L::load(sums + r * stride + k), sum));
+  for (int64_t k = 0; k < stride; k += L::width) {
+    L::store(y + k, L::mul(L::div(L::load(sums + r * stride + k), sum), scale));
+  }
   auto *target = static_cast<unsigned char *>(a.y_THK) + (t * a.H + head) * a.K * element_bytes(a.dtype);
   switch (a.dtype) {
     case INGOT_F32:
@@ -119,14 +121,14 @@ void AttentionTile<L>::attend() {
 template <class L>
 const unsigned char *AttentionTile<L>::cell(const void *cache_PGWK, int64_t position) const {
   const int64_t index = (pages_M[position / a.W] * a.G + group) * a.W + position % a.W;
-  return static_cast<const unsigned char *>(cache_PGWK) + index * a.K * element_bytes(a.dtype);
+  return static_cast<const unsigned char *>(cache_PGWK) + index * a.K * element_bytes(a.cache_dtype);
 }
 
 // Positions from … to-1 are what is read next. They are fetched little by little meanwhile: all at once would find no
 // buffers free.
 template <class L>
 void AttentionTile<L>::plan_fetch(const void *cache_PGWK, int64_t from, int64_t to) {
-  const int64_t row_bytes = a.K * element_bytes(a.dtype);
+  const int64_t row_bytes = a.K * element_bytes(a.cache_dtype);
   next = planned = 0;
   while (from + planned < to) {
     const int64_t p = from + planned, left = a.W - p % a.W, run = left < to - p ? left : to - p;
@@ -137,7 +139,7 @@ void AttentionTile<L>::plan_fetch(const void *cache_PGWK, int64_t from, int64_t 
 
 template <class L>
 void AttentionTile<L>::fetch(int64_t count) {
-  const int64_t bytes = a.K * element_bytes(a.dtype);
+  const int64_t bytes = a.K * element_bytes(a.cache_dtype);
   for (const int64_t end = next + count < planned ? next + count : planned; next < end; ++next) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(ahead[next] + i, 0, 2);
   }
@@ -146,19 +148,19 @@ void AttentionTile<L>::fetch(int64_t count) {
 // Positions from … to-1 as floats; that of `start` would be row 0.
 template <class L>
 void AttentionTile<L>::read_block(const void *cache_PGWK, int64_t start, int64_t from, int64_t to) {
-  const int64_t row_bytes = a.K * element_bytes(a.dtype);
+  const int64_t row_bytes = a.K * element_bytes(a.cache_dtype);
   for (int64_t p = from, run; p < to; p += run) {
     const int64_t left = a.W - p % a.W;
     run = left < to - p ? left : to - p;
     const unsigned char *source = cell(cache_PGWK, p);
     float *target = block + (p - start) * stride;
     if (stride == a.K) {
-      convert_from<L, INGOT_F32>(source, a.dtype, target, run * a.K);
+      convert_from<L, INGOT_F32>(source, a.cache_dtype, target, run * a.K);
       continue;
     }
     for (int64_t i = 0; i < run; ++i, target += stride) {
       for (int64_t k = a.K; k < stride; ++k) target[k] = 0;
-      convert_from<L, INGOT_F32>(source + i * row_bytes, a.dtype, target, a.K);
+      convert_from<L, INGOT_F32>(source + i * row_bytes, a.cache_dtype, target, a.K);
     }
   }
 }

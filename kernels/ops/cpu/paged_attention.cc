@@ -4,16 +4,30 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
-#include <utility>
 
 #include "ops/cpu/attention.h"
 #include "ops/cpu/cpu_features.h"
 #include "ops/cpu/fast.h"
+#include "ops/ingot/float_row.h"
 
 namespace ingot {
 namespace {
 
-enum Input { q_TX, k_TY, v_TY, cache_k, cache_v, pages_SM, cells_T, positions_T, sequences_T, slopes_H, sinks_H };
+enum Input {
+  q_TX,
+  k_TY,
+  v_TY,
+  cache_k,
+  cache_v,
+  pages_SM,
+  cells_T,
+  positions_T,
+  sequences_T,
+  slopes_H,
+  sinks_H,
+  k_scale,
+  v_scale
+};
 
 template <Instructions set>
 AttentionKernel attention_kernel() {
@@ -33,9 +47,13 @@ int supports(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
   const char *reason = nullptr;
   if (!cpu_has(set)) reason = "this CPU does not have the instructions";
   if (q.dtype != INGOT_F32 && q.dtype != INGOT_F16 && q.dtype != INGOT_BF16) reason = "q must be f32, f16 or bf16";
-  for (const Input i : {k_TY, v_TY, cache_k, cache_v}) {
+  for (const Input i : {k_TY, v_TY}) {
     ctx->host->input(node, i, &other);
-    if (other.dtype != q.dtype) reason = "q, k, v and the caches must have one type";
+    if (other.dtype != q.dtype) reason = "q, k and v must have one type";
+  }
+  ctx->host->input(node, cache_v, &other);
+  if (cache.dtype != other.dtype || (cache.dtype != q.dtype && cache.dtype != INGOT_F8E4M3)) {
+    reason = "the caches must have the type of q, k and v, or f8e4m3";
   }
   if (groups < 1 || heads < 1 || heads % groups) reason = "heads must be a multiple of groups";
   if (cache.shape[3] < 1 || cache.shape[3] > max_head_size) reason = "heads must have 1 to 256 elements";
@@ -71,6 +89,11 @@ const float *floats(const IngotCall *call, Input i) {
   return i < call->n_in ? static_cast<const float *>(call->in[i].data) : nullptr;
 }
 
+float number_or_one(const IngotCall *call, Input i) {
+  const float *number = floats(call, i);
+  return number ? *number : 1.f;
+}
+
 Attention attention_of(const State &state, const IngotCall *call) {
   const IngotTensor *in = call->in;
   Attention a{};
@@ -81,9 +104,11 @@ Attention attention_of(const State &state, const IngotCall *call) {
   a.K = in[cache_k].shape[3];
   a.M = in[pages_SM].shape[1];
   a.window = state.window;
-  a.scale = state.scale;
+  a.scale = state.scale * number_or_one(call, k_scale);
+  a.v_scale = number_or_one(call, v_scale);
   a.softcap = state.softcap;
   a.dtype = in[q_TX].dtype;
+  a.cache_dtype = in[cache_k].dtype;
   a.q_THK = in[q_TX].data;
   a.y_THK = call->out[0].data;
   a.cache_k_PGWK = in[cache_k].data;
@@ -133,17 +158,30 @@ struct Work {
   const IngotCall *call;
 };
 
+// A token's row of one group, as the cache holds it.
+void write_row(const IngotTensor &x, int64_t from, int64_t count, float scale, const IngotTensor &cache, int64_t to) {
+  if (x.dtype == cache.dtype && scale == 1) {
+    const int64_t size = x.dtype == INGOT_F32 ? 4 : 2;
+    memcpy(static_cast<char *>(cache.data) + to * size, static_cast<const char *>(x.data) + from * size,
+           static_cast<size_t>(count * size));
+    return;
+  }
+  float values[max_head_size];
+  read_floats(x.data, x.dtype, from, count, values);
+  for (int64_t i = 0; i < count; ++i) values[i] /= scale;
+  write_floats(values, count, cache.data, cache.dtype, to);
+}
+
 void write_part(void *arg, int64_t begin, int64_t end) {
   const Work &work = *static_cast<Work *>(arg);
   const Attention &a = work.attention;
-  const int64_t row = a.K * (a.dtype == INGOT_F32 ? 4 : 2);
-  for (const auto &[source, target] : {std::pair{k_TY, cache_k}, std::pair{v_TY, cache_v}}) {
-    const auto *x = static_cast<const unsigned char *>(work.call->in[source].data);
-    auto *cache = static_cast<unsigned char *>(work.call->in[target].data);
+  for (const int i : {0, 1}) {
+    const IngotTensor &x = work.call->in[k_TY + i], &cache = work.call->in[cache_k + i];
+    const float scale = number_or_one(work.call, i ? v_scale : k_scale);
     for (int64_t t = begin; t < end; ++t) {
       const int64_t cell = integers(work.call, cells_T)[t], page = cell / a.W, offset = cell % a.W;
       for (int64_t g = 0; g < a.G; ++g) {
-        memcpy(cache + ((page * a.G + g) * a.W + offset) * row, x + (t * a.G + g) * row, static_cast<size_t>(row));
+        write_row(x, (t * a.G + g) * a.K, a.K, scale, cache, ((page * a.G + g) * a.W + offset) * a.K);
       }
     }
   }

@@ -54,6 +54,13 @@ inline uint16_t bf16_of_float(float x) {
   return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded);
 }
 
+// More than 448, the largest, becomes 448; NaN stays NaN.
+inline uint8_t e4m3_of_float(float x) {
+  const auto size = static_cast<int32_t>(bits_of(x) & 0x7fffffffu);
+  const uint32_t nan = size > 0x7f800000 ? 0x7fu : 0u, sign = (bits_of(x) >> 24) & 0x80u;
+  return static_cast<uint8_t>(small_code(std::min(size, 0x43e00000), 0x3c800000, 20) | nan | sign);
+}
+
 // Elements first … first + count - 1 of `from` as floats.
 inline void read_floats(const void *from, int32_t dtype, int64_t first, int64_t count, float *to) {
   const auto *halves = static_cast<const uint16_t *>(from) + (dtype == INGOT_F16 || dtype == INGOT_BF16 ? first : 0);
@@ -76,17 +83,26 @@ inline void read_floats(const void *from, int32_t dtype, int64_t first, int64_t 
   }
 }
 
-// Writes floats as elements first … first + count - 1 of `to`, of type f32, f16 or bf16.
+// Writes floats as elements first … first + count - 1 of `to`, of type f32, f16, bf16 or f8e4m3.
 inline void write_floats(const float *from, int64_t count, void *to, int32_t dtype, int64_t first) {
-  if (dtype == INGOT_F32) {
-    std::copy_n(from, count, static_cast<float *>(to) + first);
-    return;
-  }
-  auto *halves = static_cast<uint16_t *>(to) + first;
-  if (dtype == INGOT_F16) {
-    for (int64_t i = 0; i < count; ++i) halves[i] = f16_of_float(from[i]);
-  } else {
-    for (int64_t i = 0; i < count; ++i) halves[i] = bf16_of_float(from[i]);
+  switch (dtype) {
+    case INGOT_F32:
+      std::copy_n(from, count, static_cast<float *>(to) + first);
+      return;
+    case INGOT_F16: {
+      auto *halves = static_cast<uint16_t *>(to) + first;
+      for (int64_t i = 0; i < count; ++i) halves[i] = f16_of_float(from[i]);
+      return;
+    }
+    case INGOT_F8E4M3: {
+      auto *codes = static_cast<uint8_t *>(to) + first;
+      for (int64_t i = 0; i < count; ++i) codes[i] = e4m3_of_float(from[i]);
+      return;
+    }
+    default: {
+      auto *halves = static_cast<uint16_t *>(to) + first;
+      for (int64_t i = 0; i < count; ++i) halves[i] = bf16_of_float(from[i]);
+    }
   }
 }
 

@@ -9,7 +9,21 @@
 namespace ingot {
 namespace {
 
-enum Input { q_TX, k_TY, v_TY, cache_k, cache_v, pages_SM, cells_T, positions_T, sequences_T, slopes_H, sinks_H };
+enum Input {
+  q_TX,
+  k_TY,
+  v_TY,
+  cache_k,
+  cache_v,
+  pages_SM,
+  cells_T,
+  positions_T,
+  sequences_T,
+  slopes_H,
+  sinks_H,
+  k_scale,
+  v_scale
+};
 
 using Long = long long;
 
@@ -63,6 +77,7 @@ struct Work {
   const IngotTensor &y;
   const Kept &kept;
   int64_t T, W, K, P, S, M;
+  float k_unit, v_unit;  // what a cache's 1 stands for
 
   int64_t integer(Input i, int64_t at) const { return static_cast<const int32_t *>(in[i].data)[at]; }
   float number(Input i, int64_t at) const { return static_cast<const float *>(in[i].data)[at]; }
@@ -111,10 +126,12 @@ void write_part(void *arg, int64_t begin, int64_t end) {
     for (int64_t group = 0; group < work.kept.groups; ++group) {
       const int64_t from = (t * work.kept.groups + group) * work.K,
                     to = work.cache_row(cell / work.W, group, cell % work.W);
-      for (const auto &[source, cache] : {std::pair{k_TY, cache_k}, std::pair{v_TY, cache_v}}) {
-        const IngotTensor &x = work.in[source], &state = work.in[cache];
+      for (const int32_t which : {0, 1}) {
+        const IngotTensor &x = work.in[k_TY + which], &state = work.in[cache_k + which];
+        const float unit = which ? work.v_unit : work.k_unit;
         each_piece(work.K, [&](int64_t i, int64_t count) {
           read_floats(x.data, x.dtype, from + i, count, values);
+          for (int64_t j = 0; j < count; ++j) values[j] /= unit;
           write_floats(values, count, state.data, state.dtype, to + i);
         });
       }
@@ -136,7 +153,7 @@ struct Query {
       read_floats(keys.data, keys.dtype, k_row + i, count, k);
       for (int64_t j = 0; j < count; ++j) sum += q[j] * k[j];
     });
-    float score = work.kept.scale * sum;
+    float score = work.kept.scale * work.k_unit * sum;
     if (work.kept.softcap != 0) score = work.kept.softcap * std::tanh(score / work.kept.softcap);
     return score + work.number(slopes_H, head) * static_cast<float>(key_position - position);
   }
@@ -155,7 +172,7 @@ struct Query {
         total += weight;
         for (int64_t j = 0; j < count; ++j) means[j] += weight * v[j];
       }
-      for (int64_t j = 0; j < count; ++j) means[j] /= total;
+      for (int64_t j = 0; j < count; ++j) means[j] = means[j] / total * work.v_unit;
       write_floats(means, count, work.y.data, work.y.dtype, (t * work.kept.heads + head) * work.K + i);
     });
   }
@@ -170,6 +187,10 @@ void attend_part(void *arg, int64_t begin, int64_t end) {
   }
 }
 
+float number_or_one(const IngotCall *call, Input i) {
+  return i < call->n_in && call->in[i].data ? *static_cast<const float *>(call->in[i].data) : 1.f;
+}
+
 int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const IngotTensor *in = call->in, &cache = in[cache_k], &pages = in[pages_SM];
   const Kept &kept = *static_cast<const Kept *>(self);
@@ -181,7 +202,9 @@ int enqueue(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
             cache.shape[3],
             cache.shape[0],
             pages.shape[0],
-            pages.shape[1]};
+            pages.shape[1],
+            number_or_one(call, k_scale),
+            number_or_one(call, v_scale)};
   if (const int status = check_fields(work, ctx)) return status;
   const auto row = static_cast<double>(kept.groups * work.K);
   ctx->host->parallel_for(ctx, work.T, units_per_part(row), write_part, &work);
@@ -195,14 +218,16 @@ constexpr IngotKernel naive = {"naive", INGOT_CPU, 0,      0,       naive_flags,
 constexpr IngotArg inputs[] = {{"q", "T X", "A:f32|f16|bf16", INGOT_ACTIVATION, 0, 0, -1},
                                {"k", "T Y", "A", INGOT_ACTIVATION, 0, 0, -1},
                                {"v", "T Y", "A", INGOT_ACTIVATION, 0, 0, -1},
-                               {"cache_k", "P G W K", "C:f32|f16|bf16", INGOT_STATE, 0, 0, -1},
+                               {"cache_k", "P G W K", "C:f32|f16|bf16|f8e4m3", INGOT_STATE, 0, 0, -1},
                                {"cache_v", "P G W K", "C", INGOT_STATE, 0, 0, -1},
                                {"pages", "S M", "i32", INGOT_STEP, 0, 0, -1},
                                {"cells", "T", "i32", INGOT_STEP, 0, 0, -1},
                                {"positions", "T", "i32", INGOT_STEP, 0, 0, -1},
                                {"sequences", "T", "i32", INGOT_STEP, 0, 0, -1},
                                {"slopes", "H", "f32", INGOT_WEIGHT, 0, 0, -1},
-                               {"sinks", "H", "f32", INGOT_WEIGHT, 0, 0, -1}};
+                               {"sinks", "H", "f32", INGOT_WEIGHT, 0, 0, -1},
+                               {"k_scale", "", "f32", INGOT_WEIGHT, 1, 0, -1},
+                               {"v_scale", "", "f32", INGOT_WEIGHT, 1, 0, -1}};
 constexpr IngotArg outputs[] = {{"y", "T X", "A", INGOT_ACTIVATION, 0, 0, -1},
                                 {"new_k", "P G W K", "C", INGOT_ACTIVATION, 0, 0, cache_k},
                                 {"new_v", "P G W K", "C", INGOT_ACTIVATION, 0, 0, cache_v}};
@@ -218,13 +243,18 @@ std::span<const IngotOp> paged_attention_rows() {
   static const std::vector<IngotKernel> kernels = with_naive(paged_attention_kernels(), naive);
   static const IngotOp rows[] = {op_row(
       "PagedAttention",
-      "Writes k and v of token t into cell cells[t] of the caches (page cells[t] / W, place cells[t] mod W). Then "
-      "y[t, h] = sum over p of softmax(s)[p] v[p], over the positions p from 0 (window w > 0: from positions[t] - w + "
-      "1) to positions[t] of the token's own sequence, which pages[sequences[t]] locates; s[p] = cap(scale q[t, h] . "
-      "k[p]) + slopes[h] (p - positions[t]), with cap(x) = softcap tanh(x / softcap), or x where softcap is 0; "
-      "sinks[h] is one more score, without a value (-inf: none). Head h reads group h / (heads / groups). All in "
-      "float32, y rounded once. Pages: arXiv 2309.06180, section 4.1; groups: arXiv 2305.13245, section 2.2; slopes: "
-      "arXiv 2108.12409, section 3; softcap: arXiv 2408.00118, section 2; sinks: arXiv 2309.17453, section 3.3.",
+      "Writes k / k_scale and v / v_scale of token t, as the type of the caches holds them (f8e4m3 at most 448), into "
+      "cell cells[t] (page cells[t] / W, place cells[t] mod W); a scale that is absent is 1. Then y[t, h] = v_scale "
+      "sum "
+      "over p of softmax(s)[p] v[p], over the positions p from 0 (window w > 0: from positions[t] - w + 1) to "
+      "positions[t] of the token's own sequence, which pages[sequences[t]] locates in the caches; s[p] = cap(scale "
+      "k_scale q[t, h] . k[p]) + slopes[h] (p - positions[t]), with cap(x) = softcap tanh(x / softcap), or x where "
+      "softcap is 0; sinks[h] is one more score, without a value (-inf: none). Head h reads group h / (heads / "
+      "groups). "
+      "All in float32, y rounded once. Pages: arXiv 2309.06180, section 4.1; groups: arXiv 2305.13245, section 2.2; "
+      "slopes: arXiv 2108.12409, section 3; softcap: arXiv 2408.00118, section 2; sinks: arXiv 2309.17453, section "
+      "3.3; "
+      "f8e4m3: arXiv 2209.05433, section 3.",
       inputs, outputs, attributes, infer, kernels)};
   return rows;
 }

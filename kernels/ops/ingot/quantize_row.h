@@ -18,13 +18,6 @@ inline int check_codes(int64_t dtype, IngotCtx *ctx) {
                           dtype_name(static_cast<int32_t>(dtype)));
 }
 
-// To the nearest, ties to even; NaN stays NaN. x is at most 448, or so little more that it rounds to 448.
-inline uint8_t e4m3_of_float(float x) {
-  const auto size = static_cast<int32_t>(bits_of(x) & 0x7fffffffu);
-  const uint32_t nan = size > 0x7f800000 ? 0x7fu : 0u, sign = (bits_of(x) >> 24) & 0x80u;
-  return static_cast<uint8_t>(small_code(std::min(size, 0x43e00000), 0x3c800000, 20) | nan | sign);
-}
-
 // To the nearest, ties to even; NaN becomes 0. |x| is at most 127, or so little more that it rounds to 127.
 inline int8_t i8_of_float(float x) {
   constexpr float magic = 12582912.f;  // 1.5 * 2^23: the sum's last bits are the rounded integer
