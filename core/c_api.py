@@ -107,6 +107,20 @@ class Array(ctypes.Structure):
     ]
 
 
+class DeviceRun(Sized):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("device", c_char_p),
+        ("ordinal", c_int32),
+        ("kernel", c_char_p),
+        ("tactic", c_int32),
+        ("repeat", c_int32),
+        ("tactics", c_int32),
+        ("seconds", c_double),
+        ("chosen", ctypes.c_char * 64),
+    ]
+
+
 SIGNATURES = {
     "ingot_abi": (c_int32, []),
     "ingot_version": (c_char_p, []),
@@ -127,6 +141,19 @@ SIGNATURES = {
     "ingot_infer_op": (
         c_int32,
         [c_char_p, c_char_p, POINTER(Array), c_int32, POINTER(Array), c_int32],
+    ),
+    "ingot_devices": (c_void_p, []),
+    "ingot_run_op_on": (
+        c_int32,
+        [
+            c_char_p,
+            c_char_p,
+            POINTER(DeviceRun),
+            POINTER(Array),
+            c_int32,
+            POINTER(Array),
+            c_int32,
+        ],
     ),
     "ingot_measure": (c_int32, [c_char_p, c_int32, c_double, POINTER(c_double)]),
     "ingot_random": (c_int32, [c_uint64, c_uint64, c_uint64, c_float, c_int32, c_void_p]),

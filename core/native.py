@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from . import DISTRIBUTION, cuda_libraries
-from .c_api import SIGNATURES, Array
+from .c_api import SIGNATURES, Array, DeviceRun
 from .c_api import Event as Event
 from .c_api import Options as Options
 from .c_api import Request as Request
@@ -112,6 +113,21 @@ def op_table(op_library: str | None = None) -> dict:
     return json.loads(text(library().ingot_op_table(path)))
 
 
+def devices() -> list[dict]:
+    """The accelerators that engines can use here: engine, ordinal, name, sm, memory_bytes, …"""
+    return _devices()["devices"]
+
+
+def no_devices() -> str:
+    """Why `devices` is empty, and what to do; "" if it is not."""
+    return _devices()["why"]
+
+
+@cache
+def _devices() -> dict:
+    return json.loads(text(library().ingot_devices()))
+
+
 def run_op(
     line: str,
     inputs: list[np.ndarray | None],
@@ -119,30 +135,93 @@ def run_op(
     kernel: str | None = None,
     op_library: str | None = None,
     threads: int = 2,
+    device: str = "cpu",
+    tactic: int = 0,
 ) -> list[np.ndarray]:
     """Runs the op that `line` (plan.txt's grammar) names on `inputs` and fills `outputs`.
 
-    An output that the op updates in place (a cache) must be the same array as its input.
+    An output that the op updates in place (a cache) must be the same array as its input. On
+    `device` "cuda", other outputs are NaN (integers: -1) before the op runs.
 
     Raises:
         ValueError: shapes, dtypes or attributes do not fit the op's row.
+        MachineError: this machine has no such device.
+        UserError: on a device, the kernel fails, changes an input, or writes outside its outputs.
     """
-    held = [_pack(array) for array in inputs]
-    results = [
-        held[i]
-        if (i := next((j for j, x in enumerate(inputs) if x is output), None)) is not None
-        else _pack(output)
-        for output in outputs
-    ]
-    ins = (Array * max(1, len(inputs)))(*map(_describe, inputs, held))
-    outs = (Array * max(1, len(outputs)))(*map(_describe, outputs, results))
+    arrays = _Arrays(inputs, outputs)
+    if device != "cpu":
+        _on_device(line, arrays, op_library, device=device, kernel=kernel, tactic=tactic)
+        return arrays.results()
     check(
         library().ingot_run_op(
-            line.encode(), _optional(op_library), _optional(kernel), threads,
-            ins, len(inputs), outs, len(outputs),
+            line.encode(), _optional(op_library), _optional(kernel), threads, *arrays.described
         )
-    )  # fmt: skip
-    return [_unpack(data, like) for data, like in zip(results, outputs, strict=True)]
+    )
+    return arrays.results()
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """How long one call of an op takes on a device."""
+
+    seconds: float  # the median, of calls in a captured graph
+    kernel: str
+    tactics: int  # how many the kernel has for these sizes
+
+
+def time_op(
+    line: str,
+    inputs: list[np.ndarray | None],
+    outputs: list[np.ndarray],
+    kernel: str | None = None,
+    op_library: str | None = None,
+    device: str = "cuda",
+    tactic: int = 0,
+    repeat: int = 20,
+) -> OpTime:
+    """Runs as `run_op` does, then takes `repeat` times of a graph of 32 calls or more.
+
+    The calls go round copies of all tensors, together 256 MiB where 64 copies suffice for that, so
+    that no weight is found in the device's cache.
+    """
+    arrays = _Arrays(inputs, outputs)
+    run = _on_device(
+        line, arrays, op_library, device=device, kernel=kernel, tactic=tactic, repeat=repeat
+    )
+    return OpTime(run.seconds, run.chosen.decode(), run.tactics)
+
+
+def _on_device(line: str, arrays: _Arrays, op_library: str | None, **options) -> DeviceRun:
+    given = {key: _optional(v) if key in ("device", "kernel") else v for key, v in options.items()}
+    run = DeviceRun(**given)
+    check(
+        library().ingot_run_op_on(
+            line.encode(), _optional(op_library), ctypes.byref(run), *arrays.described
+        )
+    )
+    return run
+
+
+class _Arrays:
+    """Inputs and outputs of one op as the library takes them."""
+
+    def __init__(self, inputs: list[np.ndarray | None], outputs: list[np.ndarray]):
+        held = [_pack(array) for array in inputs]
+        self._held, self._outputs = held, outputs
+        self._results = [
+            held[i]
+            if (i := next((j for j, x in enumerate(inputs) if x is output), None)) is not None
+            else _pack(output)
+            for output in outputs
+        ]
+        ins = (Array * max(1, len(inputs)))(*map(_describe, inputs, held))
+        outs = (Array * max(1, len(outputs)))(*map(_describe, outputs, self._results))
+        self.described = (ins, len(inputs), outs, len(outputs))
+
+    def results(self) -> list[np.ndarray]:
+        return [
+            _unpack(data, like) for data, like in zip(self._results, self._outputs, strict=True)
+        ]
 
 
 def infer_op(

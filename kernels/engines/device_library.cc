@@ -3,14 +3,12 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <cstddef>
 
 namespace ingot {
 namespace {
 
 constexpr const char *symbol = "ingot_device_v1";
-constexpr size_t least_size =
-    offsetof(IngotDeviceApi, random) + sizeof(IngotDeviceApi::random);  // of the first version
+constexpr size_t least_size = sizeof(IngotDeviceApi);  // of the first version
 
 }  // namespace
 

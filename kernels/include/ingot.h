@@ -185,6 +185,28 @@ INGOT_API int ingot_random(uint64_t seed, uint64_t first, uint64_t count, float 
  * threads read, in order, of much more memory than caches hold; the best pass within `seconds`, at least one. */
 INGOT_API int ingot_measure(const char *kind, int32_t threads, double seconds, double *result);
 
+/* The accelerators that engines can use here, as JSON: devices: engine, ordinal, name, sm, sm_count, driver, runtime,
+ * memory_bytes, free_bytes of each; why: "" or, where there is none, what is missing and what to do. Free with
+ * ingot_free. */
+INGOT_API char *ingot_devices(void);
+
+/* Runs one op by itself on an accelerator, as ingot_run_op does on the CPU; all arrays lie on the host, and an output
+ * whose data is an input's is that input, changed in place. Fails if the kernel changes another input or writes outside
+ * its outputs, which are full of NaNs before. */
+typedef struct {
+  uint32_t size;
+  const char *device; /* "cuda" */
+  int32_t ordinal;
+  const char *kernel; /* NULL: the one an engine would take */
+  int32_t tactic;
+  int32_t repeat;  /* > 0: so many times are taken, of calls in a captured graph that go round copies of all tensors */
+  int32_t tactics; /* receives how many the kernel has for these sizes */
+  double seconds;  /* receives the median time of one call */
+  char chosen[64]; /* receives the kernel's name */
+} IngotDeviceRun;
+INGOT_API int ingot_run_op_on(const char *node, const char *library, IngotDeviceRun *run, const IngotArray *in,
+                              int32_t n_in, IngotArray *out, int32_t n_out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,52 @@
+// Tensors on a device for a single op: bytes around each of them tell whether something else was written.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "ingot_device.h"
+#include "ops/host.h"
+
+namespace ingot {
+
+// An open device, closed with its object.
+class OpenDevice {
+ public:
+  // Throws Error(INGOT_MACHINE) with the reason why it cannot be opened.
+  OpenDevice(const IngotDeviceApi *api, int32_t ordinal);
+  ~OpenDevice() { api->close(self); }
+  OpenDevice(const OpenDevice &) = delete;
+  OpenDevice &operator=(const OpenDevice &) = delete;
+
+  // Throws Error(INGOT_FAILED) with what the device recorded, if status is not 0.
+  void check(int status) const;
+
+  const IngotDeviceApi *api;
+  void *self = nullptr;
+  HostState state;
+  IngotCtx ctx;
+};
+
+// Memory on the device between two guards, freed with its object.
+class DeviceTensor {
+ public:
+  // Full of NaNs, whatever the type.
+  DeviceTensor(const OpenDevice &device, size_t bytes);
+  DeviceTensor(const OpenDevice &device, size_t bytes, const void *content);
+  DeviceTensor(DeviceTensor &&) noexcept;
+  ~DeviceTensor();
+
+  void *data() const { return memory_ + guard; }
+  size_t bytes() const { return bytes_; }
+
+  // Waits, and copies the content to the host. Throws Error(INGOT_FAILED) that says `what` if a guard has changed.
+  void download(void *to, const std::string &what) const;
+
+ private:
+  static constexpr size_t guard = 1024;
+  const OpenDevice &device_;
+  uint8_t *memory_ = nullptr;
+  size_t bytes_;
+};
+
+}  // namespace ingot
