@@ -96,7 +96,12 @@ CublasLt *lt;
 std::vector<Kernel> kernels_of(const Product &p) {
   char why[256];
   std::vector<Kernel> kernels;
-  if (takes_stream_product(p, why, sizeof why) && p.T <= 64) kernels.push_back({"stream", launch_stream_product});
+  if (takes_stream_product(p, why, sizeof why) && p.T <= 300) {
+    for (int i = 0; i < stream_variants(p.T); ++i) {
+      kernels.push_back({"stream" + std::to_string(i),
+                         [i](const Product &q, cudaStream_t stream) { return launch_stream_product(q, i, stream); }});
+    }
+  }
   if (lt && takes_cublaslt_product(p, why, sizeof why)) {
     const int n = cublaslt_algorithms(*lt, p, p.T);
     for (int i = 0; i < n; ++i) {
@@ -188,9 +193,7 @@ void check() {
           double norm = 0;
           for (const float value : wanted) norm += static_cast<double>(value) * value;
           norm = std::sqrt(norm / static_cast<double>(n));
-          std::vector<Kernel> kernels = kernels_of(p);
-          if (T > 64) kernels.push_back({"stream", launch_stream_product});
-          for (const Kernel &kernel : kernels) {
+          for (const Kernel &kernel : kernels_of(p)) {
             if (kernel.name.starts_with("cublaslt") && kernel.name != "cublaslt0") continue;
             CHECK(cudaMemset(y, 0xff, n * static_cast<size_t>(bytes_of(types.y))));
             const int status = kernel.launch(p, nullptr);
@@ -210,7 +213,7 @@ void check() {
                      types.name, shape.name, T, with_bias, kernel.name.c_str(), status, worst, where / F, where % F,
                      found[where], wanted[where]);
             }
-            if (kernel.name == "stream" && !with_bias) {
+            if (kernel.name == "stream0" && !with_bias) {
               if (T == 1)
                 first_rows.push_back({kernel.name, std::vector<float>(found.begin(), found.begin() + shape.F)});
               for (auto &[name, row] : first_rows) {
@@ -265,7 +268,7 @@ void single() {
             if (us > 0 && (best_lt == 0 || us < best_lt)) best_lt = us, best = atoi(kernel.name.c_str() + 8);
             continue;
           }
-          snprintf(text, sizeof text, "  %s %.1f us %.2f TB/s", kernel.name.c_str(), us, bytes / us / 1e6);
+          snprintf(text, sizeof text, "  %s %.1f us %.2f", kernel.name.c_str(), us, bytes / us / 1e6);
           line += text;
         }
         printf("%-5s %-8s T=%-5d%s  cublaslt first %.1f us, best (%d) %.1f us %.2f TB/s\n", types.name, shape.name, T,
@@ -287,7 +290,7 @@ void chain() {
     void *buffers[2] = {random(size_t{256} * 22016, INGOT_BF16, 2), random(size_t{256} * 22016, INGOT_BF16, 3)};
     void *scale = random(22016, INGOT_F32, 4), *x_scale = random(256, INGOT_F32, 5);
     for (const int T : {1, 2, 4, 8, 16, 32, 64, 128}) {
-      for (const char *which : {"stream", "cublaslt0"}) {
+      for (const char *which : {"stream0", "stream1", "stream2", "stream3", "cublaslt0"}) {
         const double us = microseconds([&](cudaStream_t stream) {
           size_t at = 0;
           int turn = 0;
@@ -309,7 +312,7 @@ void chain() {
           return 0;
         });
         if (us < 0) continue;
-        printf("chain %-5s T=%-4d %-10s %.3f ms a pass of 32 layers, %.2f TB/s\n", types.name, T, which, us / 1000,
+        printf("chain %-5s T=%-4d %-9s %.3f ms a pass of 32 layers, %.2f TB/s\n", types.name, T, which, us / 1000,
                static_cast<double>(elements) * layers * static_cast<double>(width) / us / 1e6);
         fflush(stdout);
       }

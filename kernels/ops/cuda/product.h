@@ -29,10 +29,12 @@ cudaError_t launch_plain_product(const Product &product, cudaStream_t stream);
 
 // The rules below read types and sizes only, so that they hold for a node before there are tensors.
 
-// Streams weights through the tensor cores, sixteen rows of weight a block and up to 64 tokens at a time. What lacks is
-// written to `why`.
+// Streams weights through the tensor cores, a few rows of weight a block and up to 64 tokens at a time. What lacks is
+// written to `why`. Variant 0 has one order of summation whatever T; variants 1… of stream_variants(T) have other
+// tiles.
 bool takes_stream_product(const Product &product, char *why, size_t n);
-cudaError_t launch_stream_product(const Product &product, cudaStream_t stream);
+int32_t stream_variants(int32_t T);
+cudaError_t launch_stream_product(const Product &product, int32_t variant, cudaStream_t stream);
 
 class CublasLt;
 

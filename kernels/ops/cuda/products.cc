@@ -94,7 +94,7 @@ int report(cudaError_t error, const char *kernel, const Product &p, IngotCtx *ct
 }
 
 int stream(const Product &p, IngotCtx *ctx) {
-  return report(launch_stream_product(p, static_cast<cudaStream_t>(ctx->stream)), "stream", p, ctx);
+  return report(launch_stream_product(p, 0, static_cast<cudaStream_t>(ctx->stream)), "stream", p, ctx);
 }
 
 int multiply(const Product &p, IngotCtx *ctx) {
