@@ -35,7 +35,7 @@ def scaled(kind, **more):
         (
             scaled("helix", factor=3),
             "config.json says rope_scaling of type 'helix', which this description does not cover "
-            "(linear, llama3, yarn, longrope)",
+            "(linear, dynamic, llama3, yarn, longrope)",
         ),
         (
             scaled("linear", factor=2, twist=1),
@@ -58,12 +58,12 @@ def scaled(kind, **more):
         (
             {"rope_scaling": {"factor": 2}},
             "config.json says rope_scaling of type 'default', which this description does not "
-            "cover (linear, llama3, yarn, longrope)",
+            "cover (linear, dynamic, llama3, yarn, longrope)",
         ),
         (
             scaled(["linear"]),
             "config.json says rope_scaling of type \"['linear']\", which this description does "
-            "not cover (linear, llama3, yarn, longrope)",
+            "not cover (linear, dynamic, llama3, yarn, longrope)",
         ),
         (
             scaled("linear", factor=float("inf")),
@@ -234,11 +234,6 @@ def test_max_length():
     assert "say how long a sequence may become with max_length=…" in str(
         plugin.conflicts(plan_of(silent))
     )
-    said = refusal(
-        {**scaled("longrope", short_factor=[1] * 8, long_factor=[2] * 8),
-         "original_max_position_embeddings": 64},
-    )  # fmt: skip
-    assert "when it becomes longer than 64 tokens; add max_length=64" in said
 
 
 def edited(folder, tmp_path, edit):

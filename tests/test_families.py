@@ -191,6 +191,32 @@ def oracle(config) -> str:
     return "sdpa" if getattr(config, "alibi", False) else "eager"
 
 
+BY_LENGTH = {
+    "dynamic": ("llama2", t.LlamaConfig(**LLAMA, **rope("dynamic", factor=4.0))),
+    "longrope": (
+        "phi3",
+        t.Phi3Config(
+            **{**LLAMA, "max_position_embeddings": 512}, pad_token_id=0,
+            original_max_position_embeddings=128,
+            **rope("longrope", short_factor=[1.0, 1.1, 1.2, 1.3],
+                   long_factor=[2.0, 3.0, 4.0, 5.0], original_max_position_embeddings=128),
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [100, 300])
+@pytest.mark.parametrize("kind", BY_LENGTH)
+def test_angles_by_length_are_those_of_the_longest_text(kind, length, tmp_path):
+    """A text of max_length gets the logits of transformers, which looks at the whole of it."""
+    family, config = BY_LENGTH[kind]
+    reference = drawn(tmp_path, config)
+    text = [np.random.default_rng(5).integers(3, 98, length)]
+    model = textbook(preset(family), tmp_path, max_length=length)
+    assert json.loads(model.metadata_props["ingot.model"])["rope"]["fixed_for_length"] == length
+    assert distance(packed_logits(model, text), reference_logits(reference, text)) < DISTANCE
+
+
 def test_the_page_that_says_how_ends_with_one_that_works(tmp_path):
     """The YAML of docs/add-a-model.md, about 25 lines, reads a GPT-2 under another name."""
     page = (Path(__file__).parent.parent / "docs" / "add-a-model.md").read_text("utf-8")

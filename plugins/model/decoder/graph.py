@@ -24,6 +24,7 @@ from .expression import ExpressionError, Missing, is_expression, names
 from .feed_forward import write_feed_forward
 from .functions import OPSET, library
 from .limits import max_length
+from .positions import fixed_for
 from .tensor_names import extra, listing
 from .writer import Writer
 
@@ -236,7 +237,11 @@ class Decoder:
     def facts(self) -> dict[str, Any]:
         """What runtime and manifest want to know of the model."""
         heads, p = read_heads(self.first.attention), self.first.positions
-        rope = {"theta": p.theta, "scaling": p.scaling} if p.kind == "rope" else {}
+        rope = {}
+        if p.kind == "rope":
+            rope = {"theta": p.theta, "scaling": p.scaling}
+            if length := fixed_for(p.scaling, self.w.length):
+                rope["fixed_for_length"] = length
         return {
             "layers": self.layers, "width": self.width, "vocab": self.vocab,
             "heads": heads.heads, "groups": heads.groups, "head_size": heads.size,

@@ -1,8 +1,10 @@
 """Tables of rotary positions and slopes of ALiBi.
 
 Rotary: Su et al., "RoFormer", arXiv:2104.09864. Scalings as config.json names them: linear (Chen et
-al., arXiv:2306.15595), yarn (Peng et al., arXiv:2309.00071), longrope (Ding et al.,
-arXiv:2402.13753), llama3 (the Llama 3.1 release). ALiBi: Press et al., arXiv:2108.12409.
+al., arXiv:2306.15595), dynamic (NTK-aware, its base by the length of the text), yarn (Peng et al.,
+arXiv:2309.00071), longrope (Ding et al., arXiv:2402.13753), llama3 (the Llama 3.1 release). Those
+whose angles depend on the length of the text are fixed for the longest one. ALiBi: Press et al.,
+arXiv:2108.12409.
 L positions, R pairs that are rotated, H heads.
 """
 
@@ -19,6 +21,7 @@ from .expression import ExpressionError
 # Keys of each scaling; those after None may be missing.
 SCALINGS = {
     "linear": ("factor", None),
+    "dynamic": ("factor", None),
     "llama3": (
         "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", None,
     ),
@@ -32,6 +35,7 @@ SCALINGS = {
     ),
 }  # fmt: skip
 WORDS = ("rope_type", "type", "truncate", "finetuned")  # and flags
+BY_LENGTH = ("dynamic", "longrope")
 LISTS = ("short_factor", "long_factor")
 MAY_BE_0 = ("mscale", "mscale_all_dim")  # then they are left out
 
@@ -55,15 +59,17 @@ def rope_tables(
     inverse_R = float(theta) ** -(np.arange(0, dims, 2, dtype=np.float64) / dims)
     factor = 1.0
     if scaling and not (isinstance(scaling, Mapping) and scales_nothing(scaling)):
-        kind, table = _judged(scaling, config, length)
+        kind, table = _judged(scaling, config)
         if kind == "linear":
             inverse_R = inverse_R / table["factor"]
+        elif kind == "dynamic":
+            inverse_R = _dynamic(dims, theta, table, length)
         elif kind == "llama3":
             inverse_R = _llama3(inverse_R, table)
         elif kind == "yarn":
             inverse_R, factor = _yarn(inverse_R, dims, theta, table)
         else:
-            inverse_R, factor = _longrope(inverse_R, table)
+            inverse_R, factor = _longrope(inverse_R, table, length)
     angle_LR = np.arange(length)[:, None] * inverse_R
     cos_LR, sin_LR = np.cos(angle_LR) * factor, np.sin(angle_LR) * factor
     return cos_LR.astype(np.float32), sin_LR.astype(np.float32)
@@ -74,7 +80,9 @@ def covered_length(config: Mapping[str, Any]) -> int | None:
     length, scaling = config.get("max_position_embeddings"), config.get("rope_scaling")
     if not isinstance(length, int) or isinstance(length, bool) or length < 1:
         return None
-    if not isinstance(scaling, dict) or scaling_kind(scaling) not in ("linear", "yarn"):
+    if not isinstance(scaling, dict) or scaling_kind(scaling) not in (
+        "linear", "dynamic", "yarn",
+    ):  # fmt: skip
         return length
     factor = scaling.get("factor")
     original = scaling.get("original_max_position_embeddings") or length
@@ -83,11 +91,11 @@ def covered_length(config: Mapping[str, Any]) -> int | None:
     return max(length, int(original * factor))
 
 
-def _judged(scaling, config, length: int) -> tuple[str, dict[str, Any]]:
+def _judged(scaling, config) -> tuple[str, dict[str, Any]]:
     """The kind of a scaling and its table, with what it takes from config.json filled in."""
     if not isinstance(scaling, Mapping):
         raise ExpressionError(f"config.json says rope_scaling: {scaling!r}, which is no table")
-    kind = {"su": "longrope"}.get(scaling_kind(scaling), scaling_kind(scaling))
+    kind = _kind(scaling)
     said = f"config.json says rope_scaling of type {kind!r}"
     if kind not in SCALINGS:
         raise ExpressionError(
@@ -110,8 +118,11 @@ def _judged(scaling, config, length: int) -> tuple[str, dict[str, Any]]:
     table.setdefault(
         "original_max_position_embeddings", original or config.get("max_position_embeddings")
     )
+    if kind == "dynamic":
+        table["original_max_position_embeddings"] = config["max_position_embeddings"]
     if kind == "longrope":
-        _judge_longrope(table, config, length)
+        original = table["original_max_position_embeddings"]
+        table.setdefault("factor", config["max_position_embeddings"] / original)
     return kind, table
 
 
@@ -126,14 +137,27 @@ def _wrong(key: str, value: Any) -> str:
     return "must be above 0" if low < 0 or (low == 0 and key not in MAY_BE_0) else ""
 
 
-def _judge_longrope(table: dict[str, Any], config, length: int) -> None:
-    original = table["original_max_position_embeddings"]
-    if length > original:
+def fixed_for(scaling: Mapping[str, Any] | None, length: int) -> int | None:
+    """`length`, where the angles depend on how long the text is; else None."""
+    if not isinstance(scaling, Mapping) or _kind(scaling) not in BY_LENGTH:
+        return None
+    return length
+
+
+def _kind(scaling: Mapping[str, Any]) -> str:
+    return {"su": "longrope"}.get(scaling_kind(scaling), scaling_kind(scaling))
+
+
+def _dynamic(dims: int, theta: float, table: Mapping[str, Any], length: int) -> np.ndarray:
+    """A base that grows with the text, from the length that was trained on."""
+    if dims < 4:
         raise ExpressionError(
-            "config.json says rope_scaling of type 'longrope', whose tables change for the whole "
-            f"text when it becomes longer than {original:,} tokens; add max_length={original}"
+            "config.json says rope_scaling of type 'dynamic' for fewer than 2 pairs"
         )
-    table.setdefault("factor", config["max_position_embeddings"] / original)
+    original, factor = table["original_max_position_embeddings"], table["factor"]
+    stretch = factor * max(length, original) / original - (factor - 1)
+    base = theta * stretch ** (dims / (dims - 2))
+    return base ** -(np.arange(0, dims, 2, dtype=np.float64) / dims)
 
 
 def _llama3(inverse_R: np.ndarray, table: Mapping[str, Any]) -> np.ndarray:
@@ -174,16 +198,17 @@ def _yarn_attention(table) -> float:
     return scale(1.0)
 
 
-def _longrope(inverse_R, table) -> tuple[np.ndarray, float]:
-    """Each pair has a factor of its own. Texts are not longer than the original length here."""
+def _longrope(inverse_R, table, length: int) -> tuple[np.ndarray, float]:
+    """Each pair has a factor of its own, one for texts within the original length, one beyond."""
     factor, original = table["factor"], table["original_max_position_embeddings"]
-    if len(table["short_factor"]) != len(inverse_R):
+    which = "long_factor" if length > original else "short_factor"
+    if len(table[which]) != len(inverse_R):
         raise ExpressionError(
-            f"config.json says rope_scaling with {len(table['short_factor'])} short_factor, but "
+            f"config.json says rope_scaling with {len(table[which])} {which}, but "
             f"{len(inverse_R)} pairs are rotated"
         )
     attention = 1.0 if factor <= 1 else np.sqrt(1 + np.log(factor) / np.log(original))
-    return inverse_R / np.array(table["short_factor"]), table.get("attention_factor") or attention
+    return inverse_R / np.array(table[which]), table.get("attention_factor") or attention
 
 
 def alibi_slopes(heads: int, kind: str, bias_max: float) -> np.ndarray:
