@@ -16,13 +16,13 @@ from core import ops, optional, passes, spec
 from core.recipes import Weight
 from plugins.attention.paged import Paged
 from plugins.engine.cpu import Cpu
-from plugins.engine.cpu.computed_shapes import ComputedShapes
-from plugins.engine.cpu.inlining import InlinedFunctions
-from plugins.engine.cpu.merging import GatedProduct, MergedProduct
-from plugins.engine.cpu.norms import SummedNorm
-from plugins.engine.cpu.products import LinearProduct, ProductBias, WeightScaledProduct
-from plugins.engine.cpu.quantization import QuantizedAtOnce, TokenQuantization
-from plugins.engine.cpu.rows import RowsEarlier
+from plugins.engine.interpreted.computed_shapes import ComputedShapes
+from plugins.engine.interpreted.inlining import InlinedFunctions
+from plugins.engine.interpreted.merging import GatedProduct, MergedProduct
+from plugins.engine.interpreted.norms import SummedNorm
+from plugins.engine.interpreted.products import LinearProduct, ProductBias, WeightScaledProduct
+from plugins.engine.interpreted.quantization import QuantizedAtOnce, TokenQuantization
+from plugins.engine.interpreted.rows import RowsEarlier
 from plugins.quant.fp8 import Activations, Fp8, Weights
 
 T, D, F = 7, 32, 48

@@ -28,7 +28,8 @@ from core.recipes import Weight
 from core.resolution import Plan
 from plugins.attention.paged import Paged
 from plugins.engine.auto import Auto
-from plugins.engine.cpu import Cpu, token_file, weight_file
+from plugins.engine.cpu import Cpu
+from plugins.engine.interpreted import token_file, weight_file
 from plugins.quant.fp8 import Activations, Fp8, Weights
 
 SHAPE = dict(

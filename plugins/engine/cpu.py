@@ -17,12 +17,12 @@ class Cpu:
 
     @hookimpl
     def passes(self, plan, rank):
-        from .fusions import fusions
+        from .interpreted.fusions import fusions
 
         return fusions()
 
     @hookimpl
     def lower(self, plan, rank, model, out):
-        from .lowering import lower
+        from .interpreted.lowering import lower
 
         lower(plan, model, out)

@@ -1,0 +1,1 @@
+"""What engines that interpret plan.txt share: their fusions, and how a rank's folder is written."""
