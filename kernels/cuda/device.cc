@@ -20,7 +20,7 @@ Device::~Device() {
     if (each) cudaStreamSynchronize(each);
   }
   staging.reset();
-  cublaslt.reset();
+  products.reset();
   for (const cudaStream_t each : {stream, copy_stream}) {
     if (each) cudaStreamDestroy(each);
   }
@@ -89,9 +89,11 @@ int open(int32_t ordinal, IngotCtx *ctx, void **self) {
   ctx->sm_count = found.sm_count;
   ctx->stream = device->stream;
   ctx->copy_stream = device->copy_stream;
-  device->cublaslt.reset(CublasLt::open(&unused));
-  ctx->blas = device->cublaslt.get();
-  if (!ctx->blas) ctx->host->log(ctx, 1, "products of many tokens will be slow: %s", unused.c_str());
+  device->products = std::make_unique<ProductTuner>(&unused);
+  ctx->blas = device->products.get();
+  if (!device->products->cublaslt()) {
+    ctx->host->log(ctx, 1, "products of many tokens will be slow: %s", unused.c_str());
+  }
   *self = device.release();
   return 0;
 }

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "ingot_device.h"
-#include "ops/cuda/cublaslt.h"
+#include "ops/cuda/product_tuner.h"
 
 namespace ingot::cuda {
 
@@ -15,8 +15,8 @@ struct Device {
   IngotCtx *ctx;
   int ordinal;  // as the CUDA runtime counts
   cudaStream_t stream, copy_stream;
-  std::unique_ptr<Staging> staging;    // made by the first load
-  std::unique_ptr<CublasLt> cublaslt;  // NULL: not found
+  std::unique_ptr<Staging> staging;  // made by the first load
+  std::unique_ptr<ProductTuner> products;
 
   Device(IngotCtx *ctx, int ordinal);
   ~Device();

@@ -37,6 +37,12 @@ enum IngotDtype {
 
 enum IngotDevice { INGOT_CPU = 0, INGOT_CUDA = 1 };
 
+enum IngotTune {
+  INGOT_TUNE_NEVER = 0, /* known tactics, else a rule */
+  INGOT_TUNE_TIME = 1,  /* `create` may time tactics that are not known, and keep them in a cache of the user */
+  INGOT_TUNE_BAKE = 2   /* and keep what this engine needs in its directory */
+};
+
 enum IngotRole {
   INGOT_ACTIVATION = 0, /* computed in this step */
   INGOT_WEIGHT = 1,     /* constant; a kernel may ask for a packed layout */
@@ -117,6 +123,8 @@ struct IngotCtx {
   size_t workspace_bytes;
   const IngotHost *host;
   void *owner; /* the engine's own; kernels leave it alone */
+  const char *directory; /* of the engine; NULL: none. Tactics that were baked into it lie there */
+  int32_t tune;          /* IngotTune */
 };
 
 typedef struct {

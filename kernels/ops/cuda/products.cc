@@ -1,9 +1,12 @@
 // Linear, ScaledLinear and GroupedLinear on CUDA: which kernel serves a node, and a step.
+#include <bit>
+#include <cstddef>
 #include <cstdio>
+#include <exception>
 #include <new>
+#include <string>
 
-#include "ops/cuda/cublaslt.h"
-#include "ops/cuda/product.h"
+#include "ops/cuda/product_tuner.h"
 #include "ops/cuda/table.h"
 
 namespace ingot {
@@ -66,23 +69,47 @@ Product of_call(Op op, const IngotCall *call) {
   return describe(op, input, call->out[0]);
 }
 
-CublasLt *blas(const IngotCtx *ctx) { return static_cast<CublasLt *>(ctx->blas); }
+ProductTuner *tuner(const IngotCtx *ctx) { return static_cast<ProductTuner *>(ctx->blas); }
+CublasLt *cublaslt_of(const IngotCtx *ctx) { return ctx->blas ? tuner(ctx)->cublaslt() : nullptr; }
 
 // What a node keeps.
 struct State {
   bool stream, cublaslt;  // may serve it
+  int32_t tactics[14];    // of 1, 2, 4, … 8192 tokens
 };
 
-// Fewer tokens than this are the stream's, more are cuBLASLt's.
+// Without a timed tactic: no more tokens than this are the stream's, more are cuBLASLt's.
 constexpr int32_t stream_tokens = 16;
+
+// Tells of the engine's directory and whether to time; a host of before has none of it.
+void tune(const Product &p, IngotCtx *ctx) {
+  const bool told = ctx->size >= offsetof(IngotCtx, tune) + sizeof ctx->tune;
+  const std::string baked = told && ctx->directory ? std::string(ctx->directory) + "/tactics.txt" : "";
+  const int32_t how = told ? ctx->tune : INGOT_TUNE_NEVER;
+  tuner(ctx)->tune(p, baked, how != INGOT_TUNE_NEVER, static_cast<cudaStream_t>(ctx->stream));
+  if (how == INGOT_TUNE_BAKE && !baked.empty() && !tuner(ctx)->bake(baked)) {
+    ctx->host->log(ctx, 1, "%s cannot be written: the engine goes without tactics of its own", baked.c_str());
+  }
+}
 
 template <Op op>
 int create(const IngotNode *node, IngotCtx *ctx, void **self) {
   char why[256];
   const Product p = of_node(op, node, ctx->host);
-  *self = new (std::nothrow)
-      State{takes_stream_product(p, why, sizeof why), blas(ctx) && takes_cublaslt_product(p, why, sizeof why)};
-  return *self ? 0 : ctx->host->error(ctx, "no memory for the state of a product");
+  auto *state = new (std::nothrow) State{};
+  if (!state) return ctx->host->error(ctx, "no memory for the state of a product");
+  *self = state;
+  state->stream = takes_stream_product(p, why, sizeof why);
+  state->cublaslt = cublaslt_of(ctx) && takes_cublaslt_product(p, why, sizeof why);
+  for (int32_t &tactic : state->tactics) tactic = Tactics::none;
+  if (!ctx->blas) return 0;
+  try {
+    tune(p, ctx);
+  } catch (const std::exception &error) {
+    ctx->host->log(ctx, 1, "products go by a rule, not by tactics: %s", error.what());
+  }
+  for (int i = 0; i < 14; ++i) state->tactics[i] = tuner(ctx)->tactic(p, 1 << i);
+  return 0;
 }
 
 void destroy(void *self) { delete static_cast<State *>(self); }
@@ -98,7 +125,7 @@ int stream(const Product &p, IngotCtx *ctx) {
 }
 
 int multiply(const Product &p, IngotCtx *ctx) {
-  return launch_cublaslt_product(*blas(ctx), p, p.T, 0, ctx->workspace, ctx->workspace_bytes,
+  return launch_cublaslt_product(*cublaslt_of(ctx), p, p.T, 0, ctx->workspace, ctx->workspace_bytes,
                                  static_cast<cudaStream_t>(ctx->stream));
 }
 
@@ -127,6 +154,11 @@ template <Op op>
 int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const State &state = *static_cast<State *>(self);
   const Product p = of_call(op, call);
+  const int32_t bucket = tactic_bucket(p.T), tactic = state.tactics[std::countr_zero(static_cast<uint32_t>(bucket))];
+  if (tactic != Tactics::none && tuner(ctx)->launch(p, tactic, bucket, ctx->workspace, ctx->workspace_bytes,
+                                                    static_cast<cudaStream_t>(ctx->stream)) == 0) {
+    return 0;
+  }
   const bool few = state.stream && p.T <= stream_tokens;
   if (state.cublaslt && !few && multiply(p, ctx) == 0) return 0;
   if (state.stream) return stream(p, ctx);
@@ -140,7 +172,7 @@ int supports_stream(const IngotNode *node, const IngotCtx *ctx, char *why, size_
 
 template <Op op>
 int supports_cublaslt(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  if (blas(ctx)) return takes_cublaslt_product(of_node(op, node, ctx->host), why, n);
+  if (cublaslt_of(ctx)) return takes_cublaslt_product(of_node(op, node, ctx->host), why, n);
   snprintf(why, n, "the library cuBLASLt was not found");
   return 0;
 }

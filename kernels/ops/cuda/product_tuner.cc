@@ -1,0 +1,166 @@
+#include "ops/cuda/product_tuner.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace ingot {
+namespace {
+
+constexpr int32_t most_stream_tokens = 64;        // above, the stream is not tried beside cuBLASLt
+constexpr size_t cold_bytes = size_t{256} << 20;  // of weights, so that no L2 cache holds them
+constexpr size_t most_bytes = size_t{1} << 30;    // of x and y
+
+size_t bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16 || dtype == INGOT_BF16 ? 2 : 1; }
+
+std::string machine_name(const CublasLt *cublaslt) {
+  int device = 0, driver = 0;
+  cudaDeviceProp properties{};
+  cudaGetDevice(&device);
+  cudaGetDeviceProperties(&properties, device);
+  cudaDriverGetVersion(&driver);
+  return std::string(properties.name) + " driver " + std::to_string(driver) + " cublaslt " +
+         std::to_string(cublaslt ? cublaslt->version() : 0);
+}
+
+}  // namespace
+
+// Operands of products of one shape.
+class ProductTuner::Scratch {
+ public:
+  Scratch(const Product &p, int32_t most_tokens) : product_(p) {
+    weight_bytes_ = (static_cast<size_t>(p.F) * static_cast<size_t>(p.D) * bytes_of(p.weight_dtype) + 255) / 256 * 256;
+    copies = std::max<size_t>(1, cold_bytes / weight_bytes_);
+    const auto T = static_cast<size_t>(most_tokens), F = static_cast<size_t>(p.F), D = static_cast<size_t>(p.D);
+    product_.weight_FD = weights_ = take(weight_bytes_ * copies);
+    product_.x_TD = take(T * D * bytes_of(p.x_dtype));
+    product_.y_TF = take(T * F * bytes_of(p.y_dtype));
+    if (p.bias_dtype) product_.bias_F = take(F * bytes_of(p.bias_dtype));
+    if (p.x_scale_dtype) product_.x_scale_T = static_cast<float *>(take(T * sizeof(float)));
+    if (p.scale_dtype) product_.scale_F = static_cast<float *>(take(F * sizeof(float)));
+    workspace_bytes = cublaslt_workspace(p.F);
+    workspace = take(workspace_bytes);
+  }
+  ~Scratch() {
+    for (void *memory : taken_) cudaFree(memory);
+  }
+  Scratch(const Scratch &) = delete;
+  Scratch &operator=(const Scratch &) = delete;
+
+  bool complete() const { return complete_; }
+  // With another copy of the weights each time.
+  Product product(int32_t T, size_t turn) const {
+    Product p = product_;
+    p.T = T;
+    p.weight_FD = static_cast<const char *>(weights_) + turn % copies * weight_bytes_;
+    return p;
+  }
+
+  void *workspace = nullptr;
+  size_t workspace_bytes = 0, copies = 1;
+
+ private:
+  void *take(size_t bytes) {
+    void *memory = nullptr;
+    if (!complete_ || cudaMalloc(&memory, bytes) != cudaSuccess || cudaMemset(memory, 0x22, bytes) != cudaSuccess) {
+      complete_ = false;
+      cudaGetLastError();
+    }
+    if (memory) taken_.push_back(memory);
+    return memory;
+  }
+
+  Product product_;
+  const void *weights_;
+  size_t weight_bytes_;
+  std::vector<void *> taken_;
+  bool complete_ = true;
+};
+
+ProductTuner::ProductTuner(std::string *why)
+    : cublaslt_(CublasLt::open(why)), tactics_(machine_name(cublaslt_.get())) {}
+
+int ProductTuner::launch(const Product &p, int32_t tactic, int32_t tuned_T, void *workspace, size_t workspace_bytes,
+                         cudaStream_t stream) {
+  if (tactic < Tactics::first_cublaslt) return -static_cast<int>(launch_stream_product(p, tactic, stream));
+  return launch_cublaslt_product(*cublaslt_, p, tuned_T, tactic - Tactics::first_cublaslt, workspace, workspace_bytes,
+                                 stream);
+}
+
+void ProductTuner::tune(const Product &product, const std::string &baked, bool timing, cudaStream_t stream) {
+  const std::string user = tactics_.user_path();
+  for (const std::string &path : {baked, user}) {
+    if (!path.empty() && read_.insert(path).second) tactics_.read(path);
+  }
+  Product p = product;
+  std::vector<int32_t> missing;
+  for (int32_t T = 1; T <= tactic_bucket(p.T); T *= 2) {
+    const size_t bytes = static_cast<size_t>(T) * (static_cast<size_t>(p.D) * bytes_of(p.x_dtype) +
+                                                   static_cast<size_t>(p.F) * bytes_of(p.y_dtype));
+    if (tactic(p, T) == Tactics::none && bytes <= most_bytes) missing.push_back(T);
+  }
+  if (!timing || missing.empty()) return;
+  const Scratch scratch(p, missing.back());
+  if (!scratch.complete()) return;  // memory is short: what is not timed goes by a rule
+  for (const int32_t T : missing) {
+    double best = 0;
+    const int32_t tactic = quickest(p, T, scratch, stream, &best);
+    if (tactic != Tactics::none) tactics_.set(tactic_key(p, T), tactic, best);
+  }
+  tactics_.write(user);
+}
+
+int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scratch, cudaStream_t stream,
+                               double *shortest) {
+  char why[256];
+  std::vector<int32_t> candidates;
+  const bool multiplies = cublaslt_ && takes_cublaslt_product(p, why, sizeof why);
+  if (takes_stream_product(p, why, sizeof why) && (T <= most_stream_tokens || !multiplies)) {
+    for (int32_t i = 0; i < stream_variants(T); ++i) candidates.push_back(i);
+  }
+  if (multiplies) {
+    const int32_t n = cublaslt_algorithms(*cublaslt_, p, T);
+    for (int32_t i = 0; i < n; ++i) candidates.push_back(Tactics::first_cublaslt + i);
+  }
+  int32_t best = Tactics::none;
+  for (const int32_t tactic : candidates) {
+    const double time = microseconds(p, tactic, T, scratch, stream);
+    if (time < 0 || (best != Tactics::none && time >= *shortest)) continue;
+    best = tactic;
+    *shortest = time;
+  }
+  return best;
+}
+
+double ProductTuner::microseconds(Product p, int32_t tactic, int32_t T, const Scratch &scratch, cudaStream_t stream) {
+  const auto launch_turn = [&](size_t turn) {
+    return launch(scratch.product(T, turn), tactic, T, scratch.workspace, scratch.workspace_bytes, stream);
+  };
+  // The first launch loads the kernel, which a capture had better not do.
+  if (launch_turn(0) || cudaStreamSynchronize(stream) != cudaSuccess) return -1;
+  const double work = static_cast<double>(p.F) * p.D * T;
+  const size_t launches = work > 1e11 ? 3 : std::max<size_t>(8, std::min<size_t>(scratch.copies, 32));
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t ready = nullptr;
+  cudaEvent_t begin = nullptr, end = nullptr;
+  bool good = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+  for (size_t i = 0; good && i < launches; ++i) good = launch_turn(i) == 0;
+  good = cudaStreamEndCapture(stream, &graph) == cudaSuccess && good && graph;
+  good = good && cudaGraphInstantiate(&ready, graph, 0) == cudaSuccess && cudaEventCreate(&begin) == cudaSuccess &&
+         cudaEventCreate(&end) == cudaSuccess;
+  float shortest = -1;
+  for (int i = 0; good && i < 4; ++i) {
+    float ms = 0;
+    good = cudaEventRecord(begin, stream) == cudaSuccess && cudaGraphLaunch(ready, stream) == cudaSuccess &&
+           cudaEventRecord(end, stream) == cudaSuccess && cudaEventSynchronize(end) == cudaSuccess &&
+           cudaEventElapsedTime(&ms, begin, end) == cudaSuccess;
+    if (good && i > 0 && (shortest < 0 || ms < shortest)) shortest = ms;  // the first warms up
+  }
+  if (begin) cudaEventDestroy(begin);
+  if (end) cudaEventDestroy(end);
+  if (ready) cudaGraphExecDestroy(ready);
+  if (graph) cudaGraphDestroy(graph);
+  cudaGetLastError();
+  return good && shortest > 0 ? 1000.0 * shortest / static_cast<double>(launches) : -1;
+}
+
+}  // namespace ingot
