@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-TEXTS = {"run": ("prompt", "stop", "bad_words", "salt")}  # nothing in them has a meaning
+TEXTS = {"run": ("prompt", "system", "stop", "bad_words", "salt")}  # nothing in them has a meaning
 PATHS = {
     "build": ("checkpoint", "out"),
     "plan": ("checkpoint", "out", "json"),

@@ -27,6 +27,10 @@ def run(cfg) -> None:
         raise ConfigError(
             'give either prompt="…", prompts=FILE (one prompt per line) or ids=[1,532] (tokens)'
         )
+    if cfg.ids is not None and cfg.chat:
+        raise ConfigError("chat=true makes a chat of a text; give prompt=… or prompts=… with it")
+    if cfg.system is not None and not cfg.chat:
+        raise ConfigError("system=… is a message of a chat; add chat=true")
     from .runtime import Engine
 
     prompts = None if cfg.prompts is None else read_prompts(str(cfg.prompts))
@@ -41,8 +45,12 @@ def run(cfg) -> None:
         lag=cfg.lag,
     ) as engine:
         opened = time.perf_counter()
+        if cfg.chat:
+            prompts = _chats(engine, prompts or [cfg.prompt], cfg.system)
         if cfg.ids is not None:
             outputs = _tokens(engine, _plain(cfg.ids), sampling)
+        elif cfg.chat and len(prompts) == 1 and sampling.n == 1:
+            outputs = [_one(engine, prompts[0], sampling)]
         elif prompts or sampling.n != 1:
             outputs = _all(engine, prompts or [cfg.prompt], sampling)
         else:
@@ -84,10 +92,20 @@ def _plain(value):
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _one(engine, prompt: str, sampling):
+def _chats(engine, prompts: list[str], system: str | None) -> list[list[int]]:
+    """Each prompt as what a user says first, in the words of the checkpoint's template."""
+    from . import chat
+
+    before = [] if system is None else [{"role": "system", "content": system}]
+    said = [[*before, {"role": "user", "content": prompt}] for prompt in prompts]
+    return [chat.prompt_ids(engine, messages) for messages in said]
+
+
+def _one(engine, prompt: str | list[int], sampling):
+    """Prints a text with what follows it, or of a chat the answer."""
     generation = engine.submit(prompt, sampling)
     try:
-        print(prompt, end="", flush=True)
+        print(prompt if isinstance(prompt, str) else "", end="", flush=True)
         for piece in generation:
             print(piece, end="", flush=True)
         print()
@@ -108,9 +126,10 @@ def _tokens(engine, ids, sampling) -> list:
     return outputs
 
 
-def _all(engine, prompts: list[str], sampling) -> list:
+def _all(engine, prompts: list, sampling) -> list:
     outputs = engine.generate(prompts, sampling)
-    for prompt, output in zip(prompts, outputs, strict=True):
+    texts = [text if isinstance(text, str) else engine.decode(text) for text in prompts]
+    for prompt, output in zip(texts, outputs, strict=True):
         for number, choice in enumerate(output.choices, 1):
             score = "" if choice.score is None else f", score {choice.score:.4f}"
             which = f" ({number} of {sampling.n}{score})" if sampling.n > 1 else ""
