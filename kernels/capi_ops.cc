@@ -19,6 +19,7 @@
 #include "ops/numbers.h"
 #include "ops/table.h"
 #include "ops/thread_pool.h"
+#include "random_number.h"
 #include "single_op.h"
 
 using namespace ingot;
@@ -130,12 +131,6 @@ int64_t workspace_of(SingleOp &single, IngotCtx ctx) {
   return kernel->workspace ? static_cast<int64_t>(kernel->workspace(&node, words.data())) : 0;
 }
 
-uint64_t mixed(uint64_t z) {  // the finaliser of SplitMix64
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
 }  // namespace
 
 extern "C" {
@@ -186,8 +181,7 @@ int ingot_random(uint64_t seed, uint64_t first, uint64_t count, float scale, int
       fail(INGOT_INVALID, "random tensors are f32, f16 or bf16; %s was asked for", dtype_name(dtype));
     }
     for (uint64_t i = 0; i < count; ++i) {
-      const uint64_t z = mixed(seed + (first + i + 1) * 0x9E3779B97F4A7C15u);
-      const float u = static_cast<float>(z >> 40) * 0x1p-24f, x = scale * (2 * u - 1);
+      const float x = random_number(seed, first + i, scale);
       if (dtype == INGOT_BF16) {  // the usual one: a 7-billion-parameter model is drawn this way
         static_cast<uint16_t *>(data)[i] = to_bf16(x);
       } else {
