@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "capi_boundary.h"
+#include "engines/device_library.h"
 #include "error.h"
 #include "files/json_writer.h"
 #include "ingot.h"
 #include "ops/binding.h"
+#include "ops/cuda_coverage.h"
 #include "ops/dtype.h"
 #include "ops/host.h"
 #include "ops/kernel_choice.h"
@@ -51,13 +53,13 @@ std::string attributes_json(const IngotOp &row) {
   return list.json();
 }
 
-std::string kernels_json(const IngotOp &row) {
+std::string kernels_json(std::span<const IngotKernel> kernels) {
   static constexpr std::pair<uint32_t, const char *> names[] = {{INGOT_CAPTURABLE, "capturable"},
                                                                 {INGOT_PDL, "pdl"},
                                                                 {INGOT_BATCH_INVARIANT, "batch_invariant"},
                                                                 {INGOT_REFERENCE, "reference"}};
   JsonWriter list('[');
-  for (const IngotKernel &kernel : std::span(row.kernels, static_cast<size_t>(row.n_kernels))) {
+  for (const IngotKernel &kernel : kernels) {
     JsonWriter flags('[');
     for (const auto &[flag, name] : names) {
       if (kernel.flags & flag) flags.string("", name);
@@ -71,6 +73,20 @@ std::string kernels_json(const IngotOp &row) {
   return list.json();
 }
 
+// Kernels of the library of CUDA, where it is there.
+std::string cuda_kernels_json(const IngotOp &row) {
+  std::string why;
+  const IngotDeviceApi *api = find_device("cuda", &why);
+  int32_t count = 0;
+  const IngotOpKernels *sets = api ? api->kernels(&count) : nullptr;
+  std::vector<IngotKernel> found;
+  for (const IngotOpKernels &set : std::span(sets, static_cast<size_t>(count))) {
+    if (std::string_view(set.domain) == row.domain && std::string_view(set.name) == row.name)
+      found.insert(found.end(), set.kernels, set.kernels + set.n_kernels);
+  }
+  return kernels_json(found);
+}
+
 std::string table_json(const OpTable &table) {
   JsonWriter ops('[');
   for (const IngotOp *row : table.rows()) {
@@ -81,7 +97,10 @@ std::string table_json(const OpTable &table) {
         .string("doc", row->doc);
     entry.raw("inputs", arguments_json({row->in, static_cast<size_t>(row->n_in)}));
     entry.raw("outputs", arguments_json({row->out, static_cast<size_t>(row->n_out)}));
-    entry.raw("attributes", attributes_json(*row)).raw("kernels", kernels_json(*row));
+    entry.raw("attributes", attributes_json(*row))
+        .raw("kernels", kernels_json({row->kernels, static_cast<size_t>(row->n_kernels)}));
+    if (const CudaOp *covered = find_cuda_op(row->domain, row->name)) entry.string("cuda", covered->types);
+    entry.raw("cuda_kernels", cuda_kernels_json(*row));
     ops.raw("", entry.json());
   }
   return JsonWriter('{').raw("ops", ops.json()).json();
