@@ -114,7 +114,22 @@ void Rank::check_step(const StepHeader &header) const {
   }
 }
 
+void Rank::launch(const StepView &step) { launched_.push_back(step); }
+
+StepResults Rank::finish() {
+  if (launched_.empty()) fail(INGOT_FAILED, "a step is to be finished, and none was launched");
+  const StepView step = launched_.front();
+  launched_.pop_front();
+  const std::span<float> logits_NV = compute(step);
+  return {logits_NV, hidden_ND_, {}};
+}
+
 std::span<float> Rank::run(const StepView &step) {
+  launch(step);
+  return finish().logits_NV;
+}
+
+std::span<float> Rank::compute(const StepView &step) {
   check_step(*step.header);
   slots_->apply(step);
   cache_->copy(step.page_copies);

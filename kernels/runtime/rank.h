@@ -1,6 +1,7 @@
 // One rank: an open engine, its cache and its slots. It replays step messages and decides nothing.
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 #include "runtime/slot.h"
 #include "runtime/step.h"
 #include "runtime/step_fields.h"
+#include "runtime/step_results.h"
 
 namespace ingot {
 
@@ -37,7 +39,15 @@ class Rank {
   // Gives the engine its cache. Once, before the first run().
   void bind(std::vector<int32_t> pages, int32_t max_sequences);
 
-  // One step; the logits of its rows, valid until the next. Throws Error with the engine's sentence.
+  // Launches a step, whose message must stay valid until it is finished. Throws Error.
+  void launch(const StepView &step);
+  // Waits for the oldest step that was launched and not finished. Throws Error with the engine's sentence.
+  StepResults finish();
+  // Whether the rank samples itself: then a step may be launched before the one ahead of it is finished. Otherwise
+  // launch() only remembers the step, and finish() computes it.
+  bool samples() const { return false; }
+
+  // A step launched and finished; the logits of its rows, valid until the next.
   std::span<float> run(const StepView &step);
   // What the head read for these rows, hidden_width() numbers each; empty where the engine does not give them.
   std::span<const float> hidden() const { return hidden_ND_; }
@@ -52,6 +62,7 @@ class Rank {
 
  private:
   void check(int status);
+  std::span<float> compute(const StepView &step);
   void check_step(const StepHeader &header) const;
   int32_t find_logits() const;
   void find_hidden();
@@ -70,6 +81,7 @@ class Rank {
   std::optional<Slots> slots_;
   std::optional<StepFields> fields_;
   std::vector<IngotTensor> outputs_;
+  std::deque<StepView> launched_;  // and not finished
 };
 
 }  // namespace ingot
