@@ -17,6 +17,7 @@
 
 #include "ops/cuda/cublaslt.h"
 #include "ops/cuda/product.h"
+#include "ops/cuda/product_tile.h"
 
 using namespace ingot;
 
@@ -92,6 +93,7 @@ struct Kernel {
 constexpr size_t workspace_bytes = size_t{64} << 20;
 void *workspace;
 CublasLt *lt;
+TileProducts *tile;
 
 std::vector<Kernel> kernels_of(const Product &p) {
   char why[256];
@@ -100,6 +102,13 @@ std::vector<Kernel> kernels_of(const Product &p) {
     for (int i = 0; i < stream_variants(p.T); ++i) {
       kernels.push_back({"stream" + std::to_string(i),
                          [i](const Product &q, cudaStream_t stream) { return launch_stream_product(q, i, stream); }});
+    }
+  }
+  if (tile && p.T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why)) {
+    for (int i = 0; i < TileProducts::variants; ++i) {
+      kernels.push_back({"tile" + std::to_string(i), [i](const Product &q, cudaStream_t stream) {
+                           return static_cast<int>(tile->launch(q, i, workspace, workspace_bytes, stream));
+                         }});
     }
   }
   if (lt && takes_cublaslt_product(p, why, sizeof why)) {
@@ -206,6 +215,7 @@ void check() {
               if (!(error <= worst)) worst = error, where = i;
             }
             ++done;
+            // cuBLASLt and wgmma keep fewer bits of a sum of e4m3 products; see test_products.py
             const double bound = types.y == INGOT_BF16 ? 5e-3 : 1e-3;
             if (status || !(worst <= bound)) {
               ++bad;
@@ -290,7 +300,7 @@ void chain() {
     void *buffers[2] = {random(size_t{256} * 22016, INGOT_BF16, 2), random(size_t{256} * 22016, INGOT_BF16, 3)};
     void *scale = random(22016, INGOT_F32, 4), *x_scale = random(256, INGOT_F32, 5);
     for (const int T : {1, 2, 4, 8, 16, 32, 64, 128}) {
-      for (const char *which : {"stream0", "stream1", "stream2", "stream3", "cublaslt0"}) {
+      for (const char *which : {"stream0", "stream1", "stream2", "stream3", "tile0", "tile1", "cublaslt0"}) {
         const double us = microseconds([&](cudaStream_t stream) {
           size_t at = 0;
           int turn = 0;
@@ -330,7 +340,9 @@ int main(int argc, char **argv) {
   std::string why;
   CHECK(cudaMalloc(&workspace, workspace_bytes));
   lt = CublasLt::open(&why);
-  printf("cuBLASLt: %s\n", lt ? (lt->path() + " " + std::to_string(lt->version())).c_str() : why.c_str());
+  tile = TileProducts::open().release();
+  printf("tile: %s; cuBLASLt: %s\n", tile ? "yes" : "no",
+         lt ? (lt->path() + " " + std::to_string(lt->version())).c_str() : why.c_str());
   if (wanted("check")) check();
   if (wanted("single")) single();
   if (wanted("chain")) chain();

@@ -77,13 +77,18 @@ class ProductTuner::Scratch {
 };
 
 ProductTuner::ProductTuner(std::string *why)
-    : cublaslt_(CublasLt::open(why)), tactics_(machine_name(cublaslt_.get())) {}
+    : cublaslt_(CublasLt::open(why)), tile_(TileProducts::open()), tactics_(machine_name(cublaslt_.get())) {}
 
 int ProductTuner::launch(const Product &p, int32_t tactic, int32_t tuned_T, void *workspace, size_t workspace_bytes,
                          cudaStream_t stream) {
-  if (tactic < Tactics::first_cublaslt) return -static_cast<int>(launch_stream_product(p, tactic, stream));
-  return launch_cublaslt_product(*cublaslt_, p, tuned_T, tactic - Tactics::first_cublaslt, workspace, workspace_bytes,
-                                 stream);
+  if (tactic >= Tactics::first_cublaslt && cublaslt_) {
+    return launch_cublaslt_product(*cublaslt_, p, tuned_T, tactic - Tactics::first_cublaslt, workspace, workspace_bytes,
+                                   stream);
+  }
+  if (tactic >= Tactics::first_tile && tile_) {
+    return -static_cast<int>(tile_->launch(p, tactic - Tactics::first_tile, workspace, workspace_bytes, stream));
+  }
+  return -static_cast<int>(launch_stream_product(p, tactic, stream));
 }
 
 void ProductTuner::tune(const Product &product, const std::string &baked, bool timing, cudaStream_t stream) {
@@ -116,6 +121,9 @@ int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scrat
   const bool multiplies = cublaslt_ && takes_cublaslt_product(p, why, sizeof why);
   if (takes_stream_product(p, why, sizeof why) && (T <= most_stream_tokens || !multiplies)) {
     for (int32_t i = 0; i < stream_variants(T); ++i) candidates.push_back(i);
+  }
+  if (tile_ && T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why)) {
+    for (int32_t i = 0; i < TileProducts::variants; ++i) candidates.push_back(Tactics::first_tile + i);
   }
   if (multiplies) {
     const int32_t n = cublaslt_algorithms(*cublaslt_, p, T);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "ops/cuda/cublaslt.h"
+#include "ops/cuda/product_tile.h"
 #include "ops/cuda/tactics.h"
 
 namespace ingot {
@@ -15,6 +16,8 @@ class ProductTuner {
   explicit ProductTuner(std::string *why);
 
   CublasLt *cublaslt() const { return cublaslt_.get(); }  // NULL: not found
+
+  TileProducts *tile() const { return tile_.get(); }  // NULL: this GPU has no wgmma
 
   // Enqueues a product by a tactic; nonzero as launch_cublaslt_product says.
   int launch(const Product &product, int32_t tactic, int32_t tuned_T, void *workspace, size_t workspace_bytes,
@@ -39,6 +42,7 @@ class ProductTuner {
   double microseconds(Product product, int32_t tactic, int32_t T, const Scratch &scratch, cudaStream_t stream);
 
   std::unique_ptr<CublasLt> cublaslt_;
+  std::unique_ptr<TileProducts> tile_;
   Tactics tactics_;
   std::set<std::string> read_;  // files
 };

@@ -1,4 +1,5 @@
 // Linear, ScaledLinear and GroupedLinear on CUDA: which kernel serves a node, and a step.
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdio>
@@ -68,6 +69,8 @@ Product of_call(Op op, const IngotCall *call) {
   };
   return describe(op, input, call->out[0]);
 }
+
+int64_t bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16 || dtype == INGOT_BF16 ? 2 : 1; }
 
 ProductTuner *tuner(const IngotCtx *ctx) { return static_cast<ProductTuner *>(ctx->blas); }
 CublasLt *cublaslt_of(const IngotCtx *ctx) { return ctx->blas ? tuner(ctx)->cublaslt() : nullptr; }
@@ -141,6 +144,25 @@ int enqueue_stream(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
 }
 
 template <Op op>
+int enqueue_tile(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  Product p = of_call(op, call);
+  const char *x = static_cast<const char *>(p.x_TD);
+  auto *y = static_cast<char *>(p.y_TF);
+  const int64_t x_bytes = int64_t{p.D} * bytes_of(p.x_dtype), y_bytes = int64_t{p.F} * bytes_of(p.y_dtype);
+  const float *x_scale_T = p.x_scale_T;
+  const int32_t T = p.T;
+  for (int32_t t = 0; t < T; t += TileProducts::most_tokens) {
+    p.T = std::min(T - t, TileProducts::most_tokens);
+    p.x_TD = x + t * x_bytes, p.y_TF = y + t * y_bytes;
+    if (x_scale_T) p.x_scale_T = x_scale_T + t;
+    const cudaError_t error =
+        tuner(ctx)->tile()->launch(p, 0, ctx->workspace, ctx->workspace_bytes, static_cast<cudaStream_t>(ctx->stream));
+    if (error != cudaSuccess) return report(error, "tile", p, ctx);
+  }
+  return 0;
+}
+
+template <Op op>
 int enqueue_cublaslt(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const Product p = of_call(op, call);
   const int status = multiply(p, ctx);
@@ -171,6 +193,13 @@ int supports_stream(const IngotNode *node, const IngotCtx *ctx, char *why, size_
 }
 
 template <Op op>
+int supports_tile(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
+  if (ctx->blas && tuner(ctx)->tile()) return TileProducts::takes(of_node(op, node, ctx->host), why, n);
+  snprintf(why, n, "this GPU has no wgmma");
+  return 0;
+}
+
+template <Op op>
 int supports_cublaslt(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
   if (cublaslt_of(ctx)) return takes_cublaslt_product(of_node(op, node, ctx->host), why, n);
   snprintf(why, n, "the library cuBLASLt was not found");
@@ -196,6 +225,20 @@ constexpr IngotKernel cublaslt = {"cublaslt", INGOT_CUDA, 80,      0,       INGO
                                   nullptr,    workspace,  nullptr, nullptr, nullptr,          enqueue_cublaslt<op>,
                                   nullptr};
 template <Op op>
+constexpr IngotKernel tiled = {"tile",
+                               INGOT_CUDA,
+                               90,
+                               90,
+                               INGOT_CAPTURABLE | INGOT_PDL,
+                               supports_tile<op>,
+                               nullptr,
+                               workspace,
+                               nullptr,
+                               nullptr,
+                               nullptr,
+                               enqueue_tile<op>,
+                               nullptr};
+template <Op op>
 constexpr IngotKernel streamed = {"stream", INGOT_CUDA, 80,      0,       own,     supports_stream<op>,
                                   nullptr,  nullptr,    nullptr, nullptr, nullptr, enqueue_stream<op>,
                                   nullptr};
@@ -204,11 +247,11 @@ constexpr IngotKernel plain = {"plain", INGOT_CUDA,        80,     0, own, nullp
                                nullptr, enqueue_plain<op>, nullptr};
 
 template <Op op>
-constexpr IngotKernel kernels[] = {tuned<op>, cublaslt<op>, streamed<op>, plain<op>};
+constexpr IngotKernel kernels[] = {tuned<op>, cublaslt<op>, tiled<op>, streamed<op>, plain<op>};
 constexpr IngotKernel grouped_kernels[] = {plain<Op::grouped>};
 
-constexpr IngotOpKernels sets[] = {{"ingot", "Linear", kernels<Op::linear>, 4},
-                                   {"ingot", "ScaledLinear", kernels<Op::scaled>, 4},
+constexpr IngotOpKernels sets[] = {{"ingot", "Linear", kernels<Op::linear>, 5},
+                                   {"ingot", "ScaledLinear", kernels<Op::scaled>, 5},
                                    {"ingot", "GroupedLinear", grouped_kernels, 1}};
 
 }  // namespace

@@ -24,7 +24,7 @@ TacticKey tactic_key(const Product &product, int32_t T);
 // `machine`.
 class Tactics {
  public:
-  static constexpr int32_t first_cublaslt = 100, none = -1;
+  static constexpr int32_t first_tile = 50, first_cublaslt = 100, none = -1;
 
   // machine: one line naming GPU, driver and library.
   explicit Tactics(std::string machine) : machine_(std::move(machine)) {}
