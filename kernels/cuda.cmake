@@ -46,6 +46,11 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)
 endif()
 message(STATUS "CUDA half: built by ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION} for ${INGOT_CUDA_ARCHITECTURES}")
 
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not find it out
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
+
 file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*.cu cuda/*.cc ops/cuda/*.cu ops/cuda/*.cc)
 add_library(ingot_cuda SHARED ${cuda_sources})
 target_include_directories(ingot_cuda PRIVATE include ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
