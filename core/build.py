@@ -136,10 +136,11 @@ def summary(plan, written: dict) -> str:
     lines = [f"{sum(t['bytes'] for t in tensors):,} bytes of weights in {len(tensors)} tensors"]
     lines += [f"  {kind:8} {count:6} tensors  {size:>16,} bytes"
               for kind, (count, size) in sorted(kinds.items())]  # fmt: skip
-    quant = [entry for entry in written["passes"] if entry["plugin"].startswith("quant.")]
-    if quant:
-        done, kept = (sum(len(entry[what]) for entry in quant) for what in ("rewritten", "refused"))
-        lines.append(f"{quant[0]['plugin']}: {done} products quantized, {kept} refused")
+    for entry in written["passes"]:
+        done, kept = len(entry["rewritten"]), len(entry["refused"])
+        if entry["plugin"].startswith("quant.") and done + kept:
+            name = f"{entry['plugin']}: {entry['pass']}"
+            lines.append(f"{name}: {done} quantized, {kept} left as they are")
     lines.append(f'next: python -m core.run engine={plan.out} prompt="…"')
     return "\n".join(lines)
 

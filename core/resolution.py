@@ -17,7 +17,7 @@ from .command import ConfigError, UserError
 from .diagnosis import nearest
 from .hookspecs import GROUP, KINDS
 
-SPARED = ("quant", "parallel")  # kinds of which a build may have none
+SPARED = ("parallel",)  # kinds of which a build may have none
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MOST = {"max_tokens": 1 << 24, "max_sequences": 1 << 20, "max_length": 1 << 28}  # that C++ opens
 

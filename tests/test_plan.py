@@ -86,13 +86,13 @@ def test_added_field_of_a_plugin():
 
 def test_none_has_no_settings():
     """A setting of a kind that is switched off is refused."""
-    assert "quant.block: quant=none has no settings" in sentences(
-        "model=llama2", "checkpoint=x", "+quant.block=4"
+    assert "parallel.block: parallel=none has no settings" in sentences(
+        "model=llama2", "checkpoint=x", "+parallel.block=4"
     )
 
 
 def test_a_model_and_an_engine_are_needed():
-    """Only quant and parallel can be none."""
+    """Only parallel can be none."""
     said = "\n".join(sentences("model=llama2", "checkpoint=x", "attention.name=none"))
     assert "attention.name=none: no installed plugin has this name (installed: paged)" in said
 

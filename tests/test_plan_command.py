@@ -26,7 +26,10 @@ def planned(folder, *overrides, code=0):
     return json.loads((folder / "plan.json").read_text()), done.stdout
 
 
-@pytest.mark.parametrize("overrides", [["quant=fp8"], ["max_tokens=64", "max_sequences=4"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [["quant=fp8"], ["max_tokens=64", "max_sequences=4"], ["quant=int8_wo", "quant.cache=fp8"]],
+)
 def test_a_built_engine_has_what_was_planned(overrides, build, tiny_llama, tmp_path):
     """Bytes on disk, tensors, memory and pages of a built and opened engine equal the plan's."""
     choice = ["model=llama2", f"checkpoint={tiny_llama}", *overrides]

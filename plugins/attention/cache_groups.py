@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from core.command import PlanError
 
+from .cache_row import CacheRow, one, rows_of
 from .paged_function import paged_attention
 
 
@@ -18,7 +19,8 @@ class PagedAttention(ir.passes.InPlacePass):
     """Attention(q, k, v, …)  ->  PagedAttention(q, k, v, caches, pages, cells, …)
 
     It starts from ingot::Attention. The caches become inputs and outputs of the graph, and every
-    window a cache group with inputs pages{i}_SM and cells{i}_T.
+    window a cache group with inputs pages{i}_SM and cells{i}_T. Where k or v comes from codes by
+    DequantizeLinear(QuantizeLinear(x, scale), scale), the cache holds the codes.
     """
 
     def __init__(self, page: int):
@@ -26,14 +28,16 @@ class PagedAttention(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         nodes = [n for n in model.graph if n.op_identifier()[:2] == ("ingot", "Attention")]
+        rows = [rows_of(node) for node in nodes]
+        scaled = any(row.is_scaled for pair in rows for row in pair)
         groups: dict[int, dict] = {}
-        for layer, node in enumerate(nodes):
+        for layer, (node, pair) in enumerate(zip(nodes, rows, strict=True)):
             window = node.attributes["window"].as_int()
             if window not in groups:
                 groups[window] = self._open_group(model.graph, len(groups), window)
-            self._replace(model.graph, node, layer, groups[window])
+            self._replace(model.graph, node, layer, groups[window], pair, scaled)
         if nodes:
-            function = paged_attention()
+            function = paged_attention(scaled)
             model.functions[function.identifier()] = function
             facts = [group["facts"] for group in groups.values()]
             model.metadata_props["ingot.cache_groups"] = json.dumps(facts)
@@ -54,16 +58,20 @@ class PagedAttention(ir.passes.InPlacePass):
         }
         return {"facts": facts, "inputs": [pages, cells]}
 
-    def _replace(self, graph: ir.Graph, node: ir.Node, layer: int, group: dict) -> None:
-        q, k, v, *rest = node.inputs
+    def _replace(self, graph, node, layer: int, group: dict, rows, scaled: bool) -> None:
+        q, _, _, *rest = node.inputs
         count = node.attributes["groups"].as_int()
-        caches = [self._cache(f"cache_{x}{layer}_PGWK", y, count) for x, y in (("k", k), ("v", v))]
+        caches = [
+            self._cache(f"cache_{x}{layer}_PGWK", row, count)
+            for x, row in zip("kv", rows, strict=True)
+        ]
+        scales = [row.scale or one(graph) for row in rows] if scaled else []
         graph.inputs.extend(caches)
         group["facts"]["tensors"] += [cache.name for cache in caches]
         paged = ir.Node(
             "ingot",
             "PagedAttention",
-            [q, k, v, *caches, *group["inputs"], *rest],
+            [q, *(row.value for row in rows), *caches, *group["inputs"], *rest, *scales],
             node.attributes.values(),
             num_outputs=3,
             name=node.name,
@@ -75,8 +83,9 @@ class PagedAttention(ir.passes.InPlacePass):
             graph, node, [node], [paged], node.outputs, paged.outputs[:1]
         )
 
-    def _cache(self, name: str, x_TY: ir.Value, groups: int) -> ir.Value:
-        """A graph input of pages that hold rows like those of `x_TY`."""
+    def _cache(self, name: str, row: CacheRow, groups: int) -> ir.Value:
+        """A graph input of pages that hold such rows."""
+        x_TY = row.value
         width = x_TY.shape[-1] if x_TY.shape is not None else None
         if not isinstance(width, int) or width % groups or x_TY.dtype is None:
             raise PlanError(
@@ -84,4 +93,4 @@ class PagedAttention(ir.passes.InPlacePass):
                 f"{x_TY.shape} and dtype {x_TY.dtype}; the model must give it a type and a fixed "
                 "width that these heads divide"
             )
-        return ir.val(name, x_TY.dtype, ["P", groups, self.page, width // groups])
+        return ir.val(name, row.dtype, ["P", groups, self.page, width // groups])

@@ -3,8 +3,9 @@
 Writes k and v of the step into their cells, then lets each token see the cells of its own sequence
 at positions from its own - window + 1 to its own (window 0: from the first).
 score = cap(scale * q · k) + slope * (position of k - position of q), in float32; a sink is one more
-score with a zero value. T tokens, S sequences, P pages, W tokens per page, M pages per sequence,
-L = M · W, H query heads, G key/value heads, K head size.
+score with a zero value. With scales, the cache holds k / k_scale and v / v_scale.
+T tokens, S sequences, P pages, W tokens per page, M pages per sequence, L = M · W, H query heads,
+G key/value heads, K head size.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ INPUTS = (
     "q_TX", "k_TY", "v_TY", "cache_k_PGWK", "cache_v_PGWK", "pages_SM", "cells_T", "positions_T",
     "sequences_T", "slopes_H", "sinks_H",
 )  # fmt: skip
+SCALES = ("k_scale", "v_scale")
 ATTRIBUTES = {
     "heads": ir.AttributeType.INT,
     "groups": ir.AttributeType.INT,
@@ -27,9 +29,9 @@ ATTRIBUTES = {
 }
 
 
-def paged_attention() -> ir.Function:
+def paged_attention(scaled: bool = False) -> ir.Function:
     """(q, k, v, caches, pages, cells, …) -> y_TX and the two caches with the step written in."""
-    inputs = [ir.val(name) for name in INPUTS]
+    inputs = [ir.val(name) for name in (*INPUTS, *SCALES[: 2 * scaled])]
     body = _Body()
     outputs = body.paged_attention(*inputs)
     for value, name in zip(outputs, ("y_TX", "new_k_PGWK", "new_v_PGWK"), strict=True):
@@ -65,18 +67,20 @@ class _Body:
         return self.op("Concat", *parts, axis=0)
 
     def paged_attention(
-        self, q, k, v, cache_k, cache_v, pages_SM, cells_T, positions, sequences, slopes, sinks
-    ):
+        self, q, k, v, cache_k, cache_v, pages_SM, cells_T, positions, sequences, slopes, sinks,
+        k_scale=None, v_scale=None,
+    ):  # fmt: skip
         T = self.op("Shape", positions)
         cells_T1 = self.op("Unsqueeze", self.whole(cells_T), self.integers(1))
-        new_k, new_v = self.write(cache_k, k, cells_T1, T), self.write(cache_v, v, cells_T1, T)
+        new_k = self.write(cache_k, self.over(k, k_scale), cells_T1, T)
+        new_v = self.write(cache_v, self.over(v, v_scale), cells_T1, T)
         pages_TM = self.op("Gather", pages_SM, sequences)
         M, W = self.op("Shape", pages_SM, start=1), self.op("Shape", new_k, start=2, end=3)
         L = self.op("Mul", M, W)
         back_TL = self.back(positions, L)
         seen_TL = self.seen(back_TL)
-        keys = self.read(new_k, pages_TM, seen_TL, T)
-        values = self.read(new_v, pages_TM, seen_TL, T)
+        keys = self.times(self.read(new_k, pages_TM, seen_TL, T), k_scale)
+        values = self.times(self.read(new_v, pages_TM, seen_TL, T), v_scale)
         bias = self.bias(back_TL, seen_TL, slopes, sinks, T)
         q_TH1K = self.op("Reshape", q, self.shape(T, self.attribute("heads"), self.integers(1, -1)))
         y = self.op(
@@ -95,14 +99,29 @@ class _Body:
         return self.op("Cast", x, to=ir.DataType.INT64)
 
     def write(self, cache_PGWK, x_TY, cells_T1, T) -> ir.Value:
-        """The cache after token t stands in cell cells_T[t] of it."""
-        pages_PWGK = self.op("Transpose", cache_PGWK, perm=[0, 2, 1, 3])
+        """The cache after token t stands in cell cells_T[t] of it.
+
+        By way of float32, which has the numbers of every type of cache: few runtimes move 8 bits.
+        """
+        cache_PGWK_float = self.op("Cast", cache_PGWK, to=ir.DataType.FLOAT)
+        pages_PWGK = self.op("Transpose", cache_PGWK_float, perm=[0, 2, 1, 3])
         held = self.op("Shape", pages_PWGK)
         row = self.op("Shape", pages_PWGK, start=2)
         flat_CGK = self.op("Reshape", pages_PWGK, self.shape(self.integers(-1), row))
-        x_TGK = self.op("CastLike", self.op("Reshape", x_TY, self.shape(T, row)), cache_PGWK)
+        x_TGK = self.op("Reshape", x_TY, self.shape(T, row))
+        x_TGK = self.op("Cast", x_TGK, to=ir.DataType.FLOAT)
         written = self.op("ScatterND", flat_CGK, cells_T1, x_TGK)
-        return self.op("Transpose", self.op("Reshape", written, held), perm=[0, 2, 1, 3])
+        pages = self.op("Transpose", self.op("Reshape", written, held), perm=[0, 2, 1, 3])
+        return self.op("CastLike", pages, cache_PGWK)
+
+    def over(self, x: ir.Value, scale: ir.Value | None) -> ir.Value:
+        """x / scale, in float32."""
+        if scale is None:
+            return x
+        return self.op("Div", self.op("Cast", x, to=ir.DataType.FLOAT), scale)
+
+    def times(self, x: ir.Value, scale: ir.Value | None) -> ir.Value:
+        return x if scale is None else self.op("Mul", x, scale)
 
     def back(self, positions_T, L) -> ir.Value:
         """How far each cell of its sequence lies behind each token."""
@@ -123,11 +142,11 @@ class _Body:
 
         Zero, since 0 · x is no zero where an old page holds an infinity.
         """
+        cache_PGWK = self.op("Cast", cache_PGWK, to=ir.DataType.FLOAT)
         x_TMGWK = self.op("Gather", cache_PGWK, pages_TM)
         x_TGMWK = self.op("Transpose", x_TMGWK, perm=[0, 2, 1, 3, 4])
         ends = self.op("Shape", cache_PGWK, start=1, end=2), self.op("Shape", cache_PGWK, start=3)
         x_TGLK = self.op("Reshape", x_TGMWK, self.shape(T, ends[0], self.integers(-1), ends[1]))
-        x_TGLK = self.op("Cast", x_TGLK, to=ir.DataType.FLOAT)
         seen = self.op("Unsqueeze", seen_TL, self.integers(1, 3))
         x_TGLK = self.op("Where", seen, x_TGLK, self.number(0))
         return self.op("Pad", x_TGLK, self.integers(0, 0, 0, 0, 0, 0, 1, 0), self.number(0))

@@ -14,7 +14,7 @@ from .shares import Part
 if TYPE_CHECKING:
     from .tensor_pass import Work
 
-ATTENTION = ("Attention", "PagedAttention")
+ATTENTION = {"Attention": 5, "PagedAttention": 9}  # by op: the place of slopes_H, before sinks_H
 
 
 def rotate(work: Work, node: ir.Node) -> str | None:
@@ -35,9 +35,10 @@ def attention(work: Work, node: ir.Node) -> str | None:
             "shared out: their products have other names than layers.N.attention.q_TF and so on"
         )
     heads, groups = work.parts[q], work.parts[k]
-    for place, axis in ((len(node.inputs) - 2, 0), (len(node.inputs) - 1, 0)):
+    slopes = ATTENTION[node.op_type]
+    for place in (slopes, slopes + 1):
         if node.inputs[place].is_initializer():
-            work.cuts.part(node, place, axis, heads.share)
+            work.cuts.part(node, place, 0, heads.share)
     _scale_attribute(node, "heads", heads)
     _scale_attribute(node, "groups", groups)
     if node.op_type == "PagedAttention":

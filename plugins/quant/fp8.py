@@ -13,6 +13,8 @@ from typing import ClassVar
 from core import hookimpl, optional, plugin
 from core.command import ConfigError
 
+from .cache import Cache
+
 
 class Weights(Enum):
     channel = "channel"  # one scale a row
@@ -30,6 +32,7 @@ class Fp8:
     weights: Weights = Weights.channel
     activations: Activations = Activations.token
     skip: list[str] = field(default_factory=lambda: ["head_VD"])  # see name_patterns.py
+    cache: Cache = Cache.model  # what keys and values are kept in
 
     def __post_init__(self):
         if not all(isinstance(pattern, str) for pattern in self.skip):
@@ -43,4 +46,4 @@ class Fp8:
         skip = NamePatterns("quant.skip", tuple(self.skip))
         per_token = self.activations is Activations.token
         rule = Fp8Product(skip, per_tensor=self.weights is Weights.tensor, per_token=per_token)
-        return [optional(PatternsMatch(skip)), rule]
+        return [optional(PatternsMatch(skip)), rule, *self.cache.passes()]

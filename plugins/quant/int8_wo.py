@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from core import hookimpl, plugin
 
+from .cache import Cache
+
 
 @plugin
 class Int8Wo:
@@ -14,10 +16,12 @@ class Int8Wo:
     group: int = 0  # weights along D that share a scale; 0: all of a row
     zero_point: bool = False  # a zero point for each group as well
     skip: list[str] = field(default_factory=lambda: ["head_VD"])  # see name_patterns.py
+    cache: Cache = Cache.model  # what keys and values are kept in
 
     @hookimpl
     def passes(self, plan):
         from .groups import Codes
         from .weight_only import weight_only
 
-        return weight_only(Codes(8, self.zero_point), self.group, tuple(self.skip))
+        passes = weight_only(Codes(8, self.zero_point), self.group, tuple(self.skip))
+        return [*passes, *self.cache.passes()]
