@@ -192,11 +192,12 @@ def rotate(rng, dtype):
 
 
 class AttentionCase:
-    """A step of paged attention; the caches are its own."""
+    """A step of paged attention; the caches are its own, some in e4m3, some with scales."""
 
     def __init__(self, rng, dtype):
         names = list(STEPS)[int(rng.integers(len(STEPS)))], list(OPTIONS)[int(rng.integers(6))]
-        self.world = step(*names, dtype)
+        scales = (0.1, 3.0) if rng.integers(2) else None
+        self.world = step(*names, dtype, codes=bool(rng.integers(2)), scales=scales)
         self.near = [("PagedAttention", *self.world.exact())]
 
     def run(self, kernel=None, threads=2):
