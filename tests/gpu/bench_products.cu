@@ -78,6 +78,7 @@ void *random(size_t n, int dtype, unsigned seed) {
 
 Product product(const Types &types, const Shape &shape, int T) {
   Product p{};
+  p.sm = 90;
   p.T = T, p.F = shape.F, p.D = shape.D;
   p.x_dtype = types.x, p.weight_dtype = types.weight, p.y_dtype = types.y;
   if (types.token_scales) p.x_scale_dtype = INGOT_F32;

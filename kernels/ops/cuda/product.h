@@ -21,6 +21,7 @@ struct Product {
   const int8_t *zero_FN;       // NULL: 0
   int32_t T, F, D, N;
   int32_t x_dtype, weight_dtype, y_dtype, bias_dtype, x_scale_dtype, scale_dtype, group_scale_dtype;  // 0: absent
+  int32_t sm;          // 90: kernels launch programmatically dependent
   int32_t scale_step;  // 1: scale_F has one for each row of weight; 0: one for all
 };
 
@@ -35,6 +36,10 @@ cudaError_t launch_plain_product(const Product &product, cudaStream_t stream);
 bool takes_stream_product(const Product &product, char *why, size_t n);
 int32_t stream_variants(int32_t T);
 cudaError_t launch_stream_product(const Product &product, int32_t variant, cudaStream_t stream);
+
+// The same for codes in groups; one order of summation whatever T.
+bool takes_grouped_product(const Product &product, char *why, size_t n);
+cudaError_t launch_grouped_product(const Product &product, cudaStream_t stream);
 
 class CublasLt;
 

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "ops/cuda/cublaslt.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/product.h"
 
 namespace ingot {
@@ -9,9 +10,8 @@ namespace {
 
 // A scale of all rows becomes one of each, which is what cuBLASLt multiplies by beside scales of tokens.
 __global__ void repeat_scale(const float *scale, float *scale_F, int F) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
-#endif
+  let_next_launch();
+  wait_for_previous();
   const int f = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (f < F) scale_F[f] = *scale;
 }

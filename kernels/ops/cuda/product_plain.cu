@@ -1,4 +1,5 @@
 // Products as plain dot products: every type and size, one order of summation for each output.
+#include "ops/cuda/launch.h"
 #include "ops/cuda/product_numbers.h"
 
 namespace ingot {
@@ -8,9 +9,8 @@ constexpr int warps = 8, tokens = 8;  // of a block
 
 // A warp has one row of weight and eight tokens; its lanes take every 32nd number and are added as a tree.
 __global__ void __launch_bounds__(warps * 32) plain(const Product p, int tiles) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
-#endif
+  let_next_launch();
+  wait_for_previous();
   const int block = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x) % 32;
   const int64_t first = static_cast<int64_t>(block % tiles) * tokens;
   const int64_t f = static_cast<int64_t>(block / tiles) * warps + static_cast<int>(threadIdx.x) / 32;

@@ -6,52 +6,23 @@
 namespace ingot {
 namespace {
 
-template <class Format, int warps, int token_tiles, int row_tiles, int blocks>
-__global__ void __launch_bounds__(warps * 32, blocks) stream(const Product product, int tiles) {
-  using Kernel = Stream<Format, warps, token_tiles, row_tiles>;
-  __shared__ typename Kernel::Sum parts[warps * 16 * (Kernel::rows + 4)];
-  let_next_launch();
-  // Blocks of the same rows follow each other, so that all but the first find their weights in the L2 cache.
-  const int block = static_cast<int>(blockIdx.x), first_row = block / tiles * Kernel::rows;
-  Kernel kernel(product, first_row, block % tiles * Kernel::tokens, tiles == 1);
-  kernel.run();
-  kernel.store(parts, first_row);
-}
-
-// blocks: of one multiprocessor.
-template <class Format, int warps, int token_tiles, int row_tiles, int blocks>
-cudaError_t launch(const Product &p, cudaStream_t on) {
-  using Kernel = Stream<Format, warps, token_tiles, row_tiles>;
-  const int tiles = (p.T + Kernel::tokens - 1) / Kernel::tokens, row_blocks = (p.F + Kernel::rows - 1) / Kernel::rows;
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(tiles) * static_cast<unsigned>(row_blocks));
-  config.blockDim = dim3(warps * 32);
-  config.stream = on;
-  config.attrs = &early;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, stream<Format, warps, token_tiles, row_tiles, blocks>, p, tiles);
-}
-
 // Variant 0 has eight warps whatever T.
 template <class Format>
 cudaError_t launch_variant(const Product &p, int32_t variant, cudaStream_t on) {
   if (p.T <= 8) {
-    if (variant == 1) return launch<Format, 8, 1, 2, 2>(p, on);
-    if (variant == 2) return launch<Format, 4, 1, 1, 4>(p, on);
-    if (variant == 3) return launch<Format, 16, 1, 1, 1>(p, on);
-    return launch<Format, 8, 1, 1, 2>(p, on);
+    if (variant == 1) return launch_stream<Format, 8, 1, 2, 2>(p, on);
+    if (variant == 2) return launch_stream<Format, 4, 1, 1, 4>(p, on);
+    if (variant == 3) return launch_stream<Format, 16, 1, 1, 1>(p, on);
+    return launch_stream<Format, 8, 1, 1, 2>(p, on);
   }
   if (p.T <= 16) {
-    if (variant == 1) return launch<Format, 8, 2, 1, 2>(p, on);
-    if (variant == 2) return launch<Format, 4, 2, 2, 4>(p, on);
-    if (variant == 3) return launch<Format, 16, 2, 2, 1>(p, on);
-    return launch<Format, 8, 2, 2, 2>(p, on);
+    if (variant == 1) return launch_stream<Format, 8, 2, 1, 2>(p, on);
+    if (variant == 2) return launch_stream<Format, 4, 2, 2, 4>(p, on);
+    if (variant == 3) return launch_stream<Format, 16, 2, 2, 1>(p, on);
+    return launch_stream<Format, 8, 2, 2, 2>(p, on);
   }
-  if (variant == 1) return launch<Format, 8, 4, 2, 1>(p, on);
-  return launch<Format, 8, 8, 2, 1>(p, on);
+  if (variant == 1) return launch_stream<Format, 8, 4, 2, 1>(p, on);
+  return launch_stream<Format, 8, 8, 2, 1>(p, on);
 }
 
 // Calls with(Format) for the pair of types; false: there is none.

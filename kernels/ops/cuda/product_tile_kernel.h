@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "ops/cuda/launch.h"
 #include "ops/cuda/product_numbers.h"
 #include "ops/cuda/product_tile.h"
 #include "ops/cuda/wgmma.h"
@@ -24,8 +25,6 @@ struct Share {
   int32_t stages, pieces;  // of a row of tiles
   int64_t total;
 };
-
-__device__ inline void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
 __device__ inline uint32_t address_of(const void *shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -224,7 +223,7 @@ __global__ void __launch_bounds__(threads, N > 64 ? 1 : 2)
          [[maybe_unused]] const __grid_constant__ CUtensorMap x, [[maybe_unused]] const Share share) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  let_next_launch();
   Tile<dtype, N> work(product, share, memory);
   work.prepare();
   if (threadIdx.x < summing) {

@@ -28,7 +28,7 @@ constexpr Places places_of(Op op) {
 
 // input(i, tensor) fills in input i; the tensor of an absent one stays as it is.
 template <class Input>
-Product describe(Op op, const Input &input, const IngotTensor &y) {
+Product describe(Op op, const IngotCtx *ctx, const Input &input, const IngotTensor &y) {
   const Places places = places_of(op);
   const auto tensor = [&](int32_t place) {
     IngotTensor found{};
@@ -39,6 +39,7 @@ Product describe(Op op, const Input &input, const IngotTensor &y) {
   const IngotTensor x_scale = tensor(places.x_scale), scale = tensor(places.scale);
   const IngotTensor group_scale = tensor(places.group_scale), zero = tensor(places.zero);
   Product p{};
+  p.sm = ctx->sm;
   p.x_TD = x.data, p.x_dtype = x.dtype;
   p.weight_FD = weight.data, p.weight_dtype = weight.dtype;
   p.y_TF = y.data, p.y_dtype = y.dtype;
@@ -53,21 +54,22 @@ Product describe(Op op, const Input &input, const IngotTensor &y) {
   return p;
 }
 
-Product of_node(Op op, const IngotNode *node, const IngotHost *host) {
+Product of_node(Op op, const IngotNode *node, const IngotCtx *ctx) {
+  const IngotHost *host = ctx->host;
   IngotTensor y{};
   host->output(node, 0, &y);
   const int32_t count = host->input_count(node);
   const auto input = [&](int32_t i, IngotTensor &tensor) {
     if (i < count) host->input(node, i, &tensor);
   };
-  return describe(op, input, y);
+  return describe(op, ctx, input, y);
 }
 
-Product of_call(Op op, const IngotCall *call) {
+Product of_call(Op op, const IngotCall *call, const IngotCtx *ctx) {
   const auto input = [&](int32_t i, IngotTensor &tensor) {
     if (i < call->n_in) tensor = call->in[i];
   };
-  return describe(op, input, call->out[0]);
+  return describe(op, ctx, input, call->out[0]);
 }
 
 int64_t bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16 || dtype == INGOT_BF16 ? 2 : 1; }
@@ -98,7 +100,7 @@ void tune(const Product &p, IngotCtx *ctx) {
 template <Op op>
 int create(const IngotNode *node, IngotCtx *ctx, void **self) {
   char why[256];
-  const Product p = of_node(op, node, ctx->host);
+  const Product p = of_node(op, node, ctx);
   auto *state = new (std::nothrow) State{};
   if (!state) return ctx->host->error(ctx, "no memory for the state of a product");
   *self = state;
@@ -134,18 +136,27 @@ int multiply(const Product &p, IngotCtx *ctx) {
 
 template <Op op>
 int enqueue_plain(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
-  const Product p = of_call(op, call);
+  const Product p = of_call(op, call, ctx);
   return report(launch_plain_product(p, static_cast<cudaStream_t>(ctx->stream)), "plain", p, ctx);
+}
+
+int enqueue_grouped(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  const Product p = of_call(Op::grouped, call, ctx);
+  return report(launch_grouped_product(p, static_cast<cudaStream_t>(ctx->stream)), "grouped", p, ctx);
+}
+
+int supports_grouped(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
+  return takes_grouped_product(of_node(Op::grouped, node, ctx), why, n);
 }
 
 template <Op op>
 int enqueue_stream(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
-  return stream(of_call(op, call), ctx);
+  return stream(of_call(op, call, ctx), ctx);
 }
 
 template <Op op>
 int enqueue_tile(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
-  Product p = of_call(op, call);
+  Product p = of_call(op, call, ctx);
   const char *x = static_cast<const char *>(p.x_TD);
   auto *y = static_cast<char *>(p.y_TF);
   const int64_t x_bytes = int64_t{p.D} * bytes_of(p.x_dtype), y_bytes = int64_t{p.F} * bytes_of(p.y_dtype);
@@ -164,7 +175,7 @@ int enqueue_tile(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
 
 template <Op op>
 int enqueue_cublaslt(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
-  const Product p = of_call(op, call);
+  const Product p = of_call(op, call, ctx);
   const int status = multiply(p, ctx);
   if (status < 0) return report(static_cast<cudaError_t>(-status), "cublaslt", p, ctx);
   if (!status) return 0;
@@ -175,7 +186,7 @@ int enqueue_cublaslt(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
 template <Op op>
 int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const State &state = *static_cast<State *>(self);
-  const Product p = of_call(op, call);
+  const Product p = of_call(op, call, ctx);
   const int32_t bucket = tactic_bucket(p.T), tactic = state.tactics[std::countr_zero(static_cast<uint32_t>(bucket))];
   if (tactic != Tactics::none && tuner(ctx)->launch(p, tactic, bucket, ctx->workspace, ctx->workspace_bytes,
                                                     static_cast<cudaStream_t>(ctx->stream)) == 0) {
@@ -189,19 +200,19 @@ int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
 
 template <Op op>
 int supports_stream(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  return takes_stream_product(of_node(op, node, ctx->host), why, n);
+  return takes_stream_product(of_node(op, node, ctx), why, n);
 }
 
 template <Op op>
 int supports_tile(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  if (ctx->blas && tuner(ctx)->tile()) return TileProducts::takes(of_node(op, node, ctx->host), why, n);
+  if (ctx->blas && tuner(ctx)->tile()) return TileProducts::takes(of_node(op, node, ctx), why, n);
   snprintf(why, n, "this GPU has no wgmma");
   return 0;
 }
 
 template <Op op>
 int supports_cublaslt(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  if (cublaslt_of(ctx)) return takes_cublaslt_product(of_node(op, node, ctx->host), why, n);
+  if (cublaslt_of(ctx)) return takes_cublaslt_product(of_node(op, node, ctx), why, n);
   snprintf(why, n, "the library cuBLASLt was not found");
   return 0;
 }
@@ -248,11 +259,13 @@ constexpr IngotKernel plain = {"plain", INGOT_CUDA,        80,     0, own, nullp
 
 template <Op op>
 constexpr IngotKernel kernels[] = {tuned<op>, cublaslt<op>, tiled<op>, streamed<op>, plain<op>};
-constexpr IngotKernel grouped_kernels[] = {plain<Op::grouped>};
+constexpr IngotKernel grouped_kernels[] = {{"stream", INGOT_CUDA, 80, 0, own, supports_grouped, nullptr, nullptr,
+                                            nullptr, nullptr, nullptr, enqueue_grouped, nullptr},
+                                           plain<Op::grouped>};
 
 constexpr IngotOpKernels sets[] = {{"ingot", "Linear", kernels<Op::linear>, 5},
                                    {"ingot", "ScaledLinear", kernels<Op::scaled>, 5},
-                                   {"ingot", "GroupedLinear", grouped_kernels, 1}};
+                                   {"ingot", "GroupedLinear", grouped_kernels, 2}};
 
 }  // namespace
 
