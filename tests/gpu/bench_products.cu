@@ -1,12 +1,15 @@
 // Times the products of Llama-2-7B by every kernel, and checks each kernel against the plain one on the way.
 //
 //   nvcc -std=c++20 -O3 -gencode arch=compute_90a,code=sm_90a --expt-relaxed-constexpr -Ikernels -Ikernels/include
-//        tests/gpu/bench_products.cu kernels/ops/cuda/product*.cu kernels/ops/cuda/cublaslt*.cc -ldl -o bench_products
-//   ./bench_products [check] [single] [chain]        all three without arguments
+//        tests/gpu/bench_products.cu kernels/ops/cuda/product*.cu kernels/ops/cuda/{cublaslt*,tactics,product_tuner}.cc
+//        -ldl -o bench_products
+//   ./bench_products [check] [single] [chain] [tune]      all without arguments
 //
 // "single": one shape after another, each launch another copy of the weights, so that the L2 cache holds none, inside a
-// CUDA graph. "chain": the four products of 32 layers, each reading what the one before wrote.
+// CUDA graph. "chain": the four products of 32 layers, each reading what the one before wrote. "tune": what the tuner
+// chooses, and how long it takes; its file goes to XDG_CACHE_HOME.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +21,7 @@
 #include "ops/cuda/cublaslt.h"
 #include "ops/cuda/product.h"
 #include "ops/cuda/product_tile.h"
+#include "ops/cuda/product_tuner.h"
 
 using namespace ingot;
 
@@ -332,6 +336,26 @@ void chain() {
   }
 }
 
+void tune() {
+  std::string why;
+  ProductTuner tuner(&why);
+  std::vector<Shape> shapes(std::begin(layer), std::end(layer));
+  shapes.push_back(head);
+  cudaStream_t stream;
+  CHECK(cudaStreamCreate(&stream));
+  for (const Types &types : {bf16, fp8}) {
+    for (const Shape &shape : shapes) {
+      const auto begin = std::chrono::steady_clock::now();
+      tuner.tune(product(types, shape, 8192), "", true, stream);
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+      printf("tune %-5s %-8s %.2f s:", types.name, shape.name, seconds.count());
+      for (int T = 1; T <= 8192; T *= 2) printf(" %d:%d", T, tuner.tactic(product(types, shape, T), T));
+      printf("\n");
+      fflush(stdout);
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -347,5 +371,6 @@ int main(int argc, char **argv) {
   if (wanted("check")) check();
   if (wanted("single")) single();
   if (wanted("chain")) chain();
+  if (wanted("tune")) tune();
   return 0;
 }

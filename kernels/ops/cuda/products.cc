@@ -125,12 +125,12 @@ int report(cudaError_t error, const char *kernel, const Product &p, IngotCtx *ct
                           cudaGetErrorString(error));
 }
 
-int stream(const Product &p, IngotCtx *ctx) {
-  return report(launch_stream_product(p, 0, static_cast<cudaStream_t>(ctx->stream)), "stream", p, ctx);
+int stream(const Product &p, int32_t variant, IngotCtx *ctx) {
+  return report(launch_stream_product(p, variant, static_cast<cudaStream_t>(ctx->stream)), "stream", p, ctx);
 }
 
-int multiply(const Product &p, IngotCtx *ctx) {
-  return launch_cublaslt_product(*cublaslt_of(ctx), p, p.T, 0, ctx->workspace, ctx->workspace_bytes,
+int multiply(const Product &p, int32_t algorithm, IngotCtx *ctx) {
+  return launch_cublaslt_product(*cublaslt_of(ctx), p, p.T, algorithm, ctx->workspace, ctx->workspace_bytes,
                                  static_cast<cudaStream_t>(ctx->stream));
 }
 
@@ -150,12 +150,12 @@ int supports_grouped(const IngotNode *node, const IngotCtx *ctx, char *why, size
 }
 
 template <Op op>
-int enqueue_stream(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
-  return stream(of_call(op, call, ctx), ctx);
+int enqueue_stream(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
+  return stream(of_call(op, call, ctx), tactic, ctx);
 }
 
 template <Op op>
-int enqueue_tile(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+int enqueue_tile(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
   Product p = of_call(op, call, ctx);
   const char *x = static_cast<const char *>(p.x_TD);
   auto *y = static_cast<char *>(p.y_TF);
@@ -166,17 +166,17 @@ int enqueue_tile(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
     p.T = std::min(T - t, TileProducts::most_tokens);
     p.x_TD = x + t * x_bytes, p.y_TF = y + t * y_bytes;
     if (x_scale_T) p.x_scale_T = x_scale_T + t;
-    const cudaError_t error =
-        tuner(ctx)->tile()->launch(p, 0, ctx->workspace, ctx->workspace_bytes, static_cast<cudaStream_t>(ctx->stream));
+    const cudaError_t error = tuner(ctx)->tile()->launch(p, tactic, ctx->workspace, ctx->workspace_bytes,
+                                                         static_cast<cudaStream_t>(ctx->stream));
     if (error != cudaSuccess) return report(error, "tile", p, ctx);
   }
   return 0;
 }
 
 template <Op op>
-int enqueue_cublaslt(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+int enqueue_cublaslt(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
   const Product p = of_call(op, call, ctx);
-  const int status = multiply(p, ctx);
+  const int status = multiply(p, tactic, ctx);
   if (status < 0) return report(static_cast<cudaError_t>(-status), "cublaslt", p, ctx);
   if (!status) return 0;
   return ctx->host->error(ctx, "cuBLASLt has no algorithm for a product with T=%d F=%d D=%d: status %d", p.T, p.F, p.D,
@@ -193,8 +193,8 @@ int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
     return 0;
   }
   const bool few = state.stream && p.T <= stream_tokens;
-  if (state.cublaslt && !few && multiply(p, ctx) == 0) return 0;
-  if (state.stream) return stream(p, ctx);
+  if (state.cublaslt && !few && multiply(p, 0, ctx) == 0) return 0;
+  if (state.stream) return stream(p, 0, ctx);
   return report(launch_plain_product(p, static_cast<cudaStream_t>(ctx->stream)), "plain", p, ctx);
 }
 
