@@ -49,11 +49,20 @@ RequestLimits Leader::limits() const {
 void Leader::add(Request request) {
   const uint64_t id = request.id;
   auto job = std::make_unique<Job>(std::move(request), vocabulary_, longest_);
-  for (const auto &choice : job->choices)
+  for (const auto &choice : job->choices) {
     choice->sequence.speculates = options_.draft && !job->beams && job->request.embeddings.empty();
+    choice->sequence.needs_leader = needs_leader(*job, *choice);
+  }
   scheduler_.add(job->choices[0]->sequence);
   ++statistics_.requests;
   jobs_.emplace(id, std::move(job));
+}
+
+// Whether the choice's tokens need logits on the host, or settings that the rank does not know.
+bool Leader::needs_leader(const Job &job, const Choice &choice) const {
+  const Request &request = job.request;
+  return !ranks_.samples() || choice.processor || choice.sequence.speculates || request.sequences() > 1 ||
+         request.logprobs > 0 || request.wants_prompt_rows() || !ranks_.can_sample(choice.sequence.sampling);
 }
 
 void Leader::cancel(uint64_t id) {
@@ -66,20 +75,15 @@ void Leader::cancel_all() {
 
 void Leader::fail_all(const std::string &sentence) {
   while (!jobs_.empty()) end_all(*jobs_.begin()->second, INGOT_ERROR, sentence);
+  launched_ = 0;
 }
 
 bool Leader::step() {
-  while (scheduler_.in_flight() <= static_cast<size_t>(options_.lag)) {
-    if (options_.draft) guess();
-    const double now = clock_();
-    const ScheduledStep *scheduled = scheduler_.schedule();
-    if (!scheduled) break;
-    note_start(*scheduled, now);
-  }
-  const ScheduledStep *step = scheduler_.oldest();
-  if (!step) return false;
-  read_rows(*step, ranks_.run(step->message));
+  schedule_ahead();
+  if (scheduler_.in_flight() == 0) return false;
+  read_results(scheduler_.flight(0), finish());
   scheduler_.commit(tokens_);
+  if (ranks_.samples()) launch_ready();  // now that the leader's tokens stand in their slots
   start_forks();
   std::span<const Sampled> rest(sampled_);
   for (size_t i = 0; i < answers_.size(); ++i) {
@@ -92,6 +96,33 @@ bool Leader::step() {
       take(*found->second, *found->second->choices[static_cast<size_t>(fork.index)], fork.sampled);
   }
   return true;
+}
+
+void Leader::schedule_ahead() {
+  while (scheduler_.in_flight() <= static_cast<size_t>(options_.lag)) {
+    if (options_.draft) guess();
+    const double now = clock_();
+    const ScheduledStep *scheduled = scheduler_.schedule();
+    if (!scheduled) break;
+    note_start(*scheduled, now);
+    launch_ready();
+  }
+  launch_ready();
+}
+
+void Leader::launch_ready() {
+  while (launched_ < scheduler_.in_flight() && (launched_ == 0 || !last_waits_)) {
+    const ScheduledStep &next = scheduler_.flight(launched_);
+    ranks_.launch(next.message);
+    ++launched_;
+    last_waits_ = next.for_leader || !ranks_.samples();
+  }
+}
+
+StepResults Leader::finish() {
+  const StepResults results = ranks_.finish();
+  --launched_;
+  return results;
 }
 
 // Drafts for the sequences whose tokens are all known.
@@ -110,26 +141,26 @@ void Leader::note_start(const ScheduledStep &step, double now) {
 }
 
 // The next tokens, and the logits that requests asked for.
-void Leader::read_rows(const ScheduledStep &step, std::span<float> logits_NV) {
+void Leader::read_results(const ScheduledStep &step, const StepResults &results) {
   answers_.clear();
   sampled_.clear();
   forks_.clear();
   tokens_.counts.clear();
   tokens_.tokens.clear();
   size_t draft = 0;
-  for (const ScheduledSequence &entry : step.sequences) {
+  for (size_t number = 0; number < step.sequences.size(); ++number) {
     const size_t before = sampled_.size();
     answers_.emplace_back();
-    if (entry.sequence) read_entry(step, entry, draft, logits_NV);
+    if (step.sequences[number].sequence) read_entry(step, number, draft, results);
     if (!answers_.back().failure.empty()) sampled_.resize(before);
     for (size_t i = before; i < sampled_.size(); ++i) tokens_.tokens.push_back(sampled_[i].token);
     tokens_.counts.push_back(static_cast<int32_t>(sampled_.size() - before));
-    draft += static_cast<size_t>(entry.drafts);
+    draft += static_cast<size_t>(step.sequences[number].drafts);
   }
 }
 
-void Leader::read_entry(const ScheduledStep &step, const ScheduledSequence &entry, size_t first_draft,
-                        std::span<float> logits_NV) {
+void Leader::read_entry(const ScheduledStep &step, size_t number, size_t first_draft, const StepResults &results) {
+  const ScheduledSequence &entry = step.sequences[number];
   Sequence &sequence = *entry.sequence;
   Job &owner = job(sequence);
   Answer &answer = answers_.back();
@@ -137,17 +168,26 @@ void Leader::read_entry(const ScheduledStep &step, const ScheduledSequence &entr
   answer.index = sequence.index;
   answer.samples = entry.samples;
   try {
-    if (entry.prompt_rows) copy_prompt_rows(owner, entry, logits_NV);
+    if (entry.prompt_rows) copy_prompt_rows(owner, entry, results);
     if (!entry.samples) return;
+    if (!sequence.needs_leader) return read_token(sequence, entry, results.sampled_S[number]);
     const std::span<const int32_t> drafts(step.drafts);
-    read_tokens(owner, entry, drafts.subspan(first_draft, static_cast<size_t>(entry.drafts)), logits_NV);
+    read_rows(owner, entry, drafts.subspan(first_draft, static_cast<size_t>(entry.drafts)), results.logits_NV);
   } catch (const Error &error) {
     answer.failure = error.what();
   }
 }
 
-void Leader::read_tokens(Job &job, const ScheduledSequence &entry, std::span<const int32_t> drafts,
-                         std::span<float> logits_NV) {
+// What the rank drew.
+void Leader::read_token(const Sequence &sequence, const ScheduledSequence &entry, const IngotSampledToken &sampled) {
+  if (sampled.token < 0)
+    refuse_logits("no finite logits, or some that are not a number,", sequence.committed + entry.tokens);
+  sampled_.push_back({sampled.token, sampled.logprob, {}});
+}
+
+// What the leader draws.
+void Leader::read_rows(Job &job, const ScheduledSequence &entry, std::span<const int32_t> drafts,
+                       std::span<float> logits_NV) {
   const Sequence &sequence = *entry.sequence;
   Choice &choice = job.choice(sequence);
   int32_t position = sequence.committed + entry.tokens, number = entry.first_row + entry.rows - entry.drafts - 1;
@@ -181,13 +221,13 @@ Sampled Leader::sample(Choice &choice, std::span<float> logits_V, std::span<cons
   return sampler_.sample(logits_V, sampling, position, *choice.processor);
 }
 
-void Leader::copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV) {
+void Leader::copy_prompt_rows(const Job &job, const ScheduledSequence &entry, const StepResults &results) {
   const auto part = [&](std::span<const float> rows, int32_t width) {
     return rows.empty() ? rows
                         : rows.subspan(static_cast<size_t>(entry.first_row) * static_cast<size_t>(width),
                                        static_cast<size_t>(entry.rows) * static_cast<size_t>(width));
   };
-  const PromptRows given{part(logits_NV, ranks_.spec().vocab), part(ranks_.hidden(), ranks_.hidden_width()),
+  const PromptRows given{part(results.logits_NV, ranks_.spec().vocab), part(results.hidden_ND, ranks_.hidden_width()),
                          entry.rows};
   deliver_prompt_rows(job.request, job.request.prompt, entry.sequence->prompt_rows, given, sampler_);
 }

@@ -1,5 +1,9 @@
-// The one loop that decides: schedules steps ahead, has the oldest run, samples, commits, says what happened. Without
-// threads or a clock of its own, so that a simulation can drive it.
+// The one loop that decides: schedules and launches steps ahead, waits for the oldest, samples what the rank did not,
+// commits, says what happened. Without threads or a clock of its own, so that a simulation can drive it.
+//
+// Where the rank samples, a step is launched when it is scheduled, unless one in flight has rows for the leader, whose
+// tokens are then still to come. Where it does not, every step is launched by itself. Who draws a request's tokens
+// follows from the request alone, so that they are the same when it is computed again.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -27,7 +31,7 @@ struct LeaderOptions {
   std::vector<int32_t> end_ids;
   bool reuse = true;  // prefixes of earlier requests
   Policy policy = Policy::max_utilization;
-  int32_t lag = 0;  // steps scheduled ahead of the one that runs, 0 to most_lag
+  int32_t lag = 0;  // steps scheduled ahead of the one that is waited for, 0 to most_lag
   // Guesses what follows `tokens`; a step then checks several tokens at once. Empty: nothing is guessed.
   std::function<void(std::span<const int32_t> tokens, std::vector<int32_t> &drafts)> draft = {};
 };
@@ -54,7 +58,7 @@ class Leader {
   // Ends every request with INGOT_ERROR and this sentence.
   void fail_all(const std::string &sentence);
 
-  bool has_work() const { return !jobs_.empty(); }
+  bool has_work() const { return !jobs_.empty() || launched_ > 0; }
   // What happened since the last call, in order.
   std::vector<Event> take_events();
   Statistics statistics() const;
@@ -77,14 +81,17 @@ class Leader {
   };
 
   Job &job(const Sequence &sequence) { return *jobs_.at(sequence.id); }
+  bool needs_leader(const Job &job, const Choice &choice) const;
+  void schedule_ahead();
+  void launch_ready();
+  StepResults finish();
   void guess();
   void note_start(const ScheduledStep &step, double now);
-  void read_rows(const ScheduledStep &step, std::span<float> logits_NV);
-  void read_entry(const ScheduledStep &step, const ScheduledSequence &entry, size_t first_draft,
-                  std::span<float> logits_NV);
-  void read_tokens(Job &job, const ScheduledSequence &entry, std::span<const int32_t> drafts,
-                   std::span<float> logits_NV);
-  void copy_prompt_rows(const Job &job, const ScheduledSequence &entry, std::span<const float> logits_NV);
+  void read_results(const ScheduledStep &step, const StepResults &results);
+  void read_entry(const ScheduledStep &step, size_t number, size_t first_draft, const StepResults &results);
+  void read_token(const Sequence &sequence, const ScheduledSequence &entry, const IngotSampledToken &sampled);
+  void read_rows(Job &job, const ScheduledSequence &entry, std::span<const int32_t> drafts, std::span<float> logits_NV);
+  void copy_prompt_rows(const Job &job, const ScheduledSequence &entry, const StepResults &results);
   std::span<float> row(std::span<float> logits_NV, int32_t number) const;
   Sampled sample(Choice &choice, std::span<float> logits_V, std::span<const int32_t> known, int32_t position);
   void start_forks();
@@ -102,7 +109,9 @@ class Leader {
   std::function<double()> clock_;
   BlockManager blocks_;
   Scheduler scheduler_;
-  int32_t longest_;  // tokens of one sequence
+  size_t launched_ = 0;      // of the steps in flight, the oldest ones
+  bool last_waits_ = false;  // behind the last one launched none may be before it is finished
+  int32_t longest_;          // tokens of one sequence
   Sampler sampler_;
   std::unordered_map<uint64_t, std::unique_ptr<Job>> jobs_;
   std::vector<Answer> answers_;  // of the step at hand, by sequence

@@ -15,6 +15,7 @@
 #include "runtime/step.h"
 #include "runtime/step_fields.h"
 #include "runtime/step_results.h"
+#include "runtime/step_runner.h"
 
 namespace ingot {
 
@@ -27,11 +28,11 @@ struct RankOptions {
   bool profile = false;       // take the time of every op
 };
 
-class Rank {
+class Rank : public StepRunner {
  public:
   // Opens the engine. Throws what it says, or Error(INGOT_FOLDER) if the engine cannot be served.
   Rank(const IngotEngineApi *api, const RankOptions &options);
-  ~Rank();
+  ~Rank() override;
   Rank(const Rank &) = delete;
   Rank &operator=(const Rank &) = delete;
 
@@ -39,13 +40,11 @@ class Rank {
   // Gives the engine its cache. Once, before the first run().
   void bind(std::vector<int32_t> pages, int32_t max_sequences);
 
-  // Launches a step, whose message must stay valid until it is finished. Throws Error.
-  void launch(const StepView &step);
-  // Waits for the oldest step that was launched and not finished. Throws Error with the engine's sentence.
-  StepResults finish();
-  // Whether the rank samples itself: then a step may be launched before the one ahead of it is finished. Otherwise
-  // launch() only remembers the step, and finish() computes it.
-  bool samples() const { return false; }
+  void launch(const StepView &step) override;
+  StepResults finish() override;
+  // A rank that does not sample only remembers the step in launch(), and computes it in finish().
+  bool samples() const override { return false; }
+  bool can_sample(const SamplingChange &) const override { return false; }
 
   // A step launched and finished; the logits of its rows, valid until the next.
   std::span<float> run(const StepView &step);

@@ -48,6 +48,7 @@ Ranks::Ranks(const IngotEngineApi *api, std::vector<RankOptions> options)
     }
   }
   check_alike();
+  first_ = ranks_[0].get();
   try {
     for (size_t rank = 1; rank < ranks_.size(); ++rank) followers_.emplace_back([this, rank] { follow(rank); });
   } catch (const std::system_error &error) {
@@ -56,6 +57,11 @@ Ranks::Ranks(const IngotEngineApi *api, std::vector<RankOptions> options)
     fail(INGOT_MACHINE, "a thread for each of %zu ranks cannot be had: %s; build the engine for fewer ranks",
          ranks_.size(), error.what());
   }
+}
+
+Ranks::Ranks(const IngotEngineApi *api, const RankOptions &only, const Wrap &wrap) : Ranks(api, only) {
+  wrapped_ = wrap(*ranks_[0]);
+  first_ = wrapped_.get();
 }
 
 Ranks::~Ranks() {
@@ -78,19 +84,27 @@ void Ranks::bind(const std::vector<int32_t> &pages, int32_t max_sequences) {
   for (const auto &rank : ranks_) rank->bind(pages, max_sequences);
 }
 
-std::span<float> Ranks::run(const StepView &step) {
-  if (followers_.empty()) return ranks_[0]->run(step);
+void Ranks::launch(const StepView &step) {
+  if (followers_.empty()) return first_->launch(step);
+  launched_.push_back(step);
+}
+
+StepResults Ranks::finish() {
+  if (followers_.empty()) return first_->finish();
   if (!comm_.failure().empty()) rethrow();
+  if (launched_.empty()) fail(INGOT_FAILED, "a step is to be finished, and none was launched");
+  const StepView step = launched_.front();
+  launched_.pop_front();
   give_last_tokens(step);
   step_ = &step;
   gate_.wait();
   attempt(0);
   gate_.wait();
   if (!comm_.failure().empty()) rethrow();
-  return logits_;
+  return results_;
 }
 
-// The followers wait at the gate, so their slots are nobody's. A slot that is out of range is for run() to refuse.
+// The followers wait at the gate, so their slots are nobody's. A slot that is out of range is for the ranks to refuse.
 void Ranks::give_last_tokens(const StepView &step) {
   const Slots &slots = ranks_[0]->slots();
   for (const int32_t slot : step.slots_S) {
@@ -111,8 +125,9 @@ void Ranks::follow(size_t rank) {
 void Ranks::attempt(size_t rank) {
   std::optional<Error> &error = errors_[rank];
   try {
-    const std::span<float> logits = ranks_[rank]->run(*step_);
-    if (rank == 0) logits_ = logits;
+    ranks_[rank]->launch(*step_);
+    const StepResults results = ranks_[rank]->finish();
+    if (rank == 0) results_ = results;
     return;
   } catch (const Error &thrown) {
     error.emplace(thrown.status, named(rank, thrown.what()));

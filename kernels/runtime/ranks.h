@@ -1,6 +1,8 @@
 // All ranks of an engine as one: each on its own thread, all replaying the same step messages. Rank 0 runs on the
-// caller's thread, is the only one whose logits are read and sampled, and with one rank nothing else is there.
+// caller's thread, is the only one whose results are read, and with one rank nothing else is there.
 #pragma once
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,16 +13,21 @@
 #include "error.h"
 #include "runtime/barrier.h"
 #include "runtime/rank.h"
+#include "runtime/step_runner.h"
 #include "runtime/thread_comm.h"
 
 namespace ingot {
 
-class Ranks {
+class Ranks : public StepRunner {
  public:
+  // What takes the only rank's steps in its place: a simulated device.
+  using Wrap = std::function<std::unique_ptr<StepRunner>(Rank &)>;
+
   // One rank for each entry, in order; their rank, ranks and comm are filled in here. Throws Error, naming the rank.
   Ranks(const IngotEngineApi *api, std::vector<RankOptions> options);
   Ranks(const IngotEngineApi *api, const RankOptions &only) : Ranks(api, std::vector<RankOptions>{only}) {}
-  ~Ranks();
+  Ranks(const IngotEngineApi *api, const RankOptions &only, const Wrap &wrap);
+  ~Ranks() override;
   Ranks(const Ranks &) = delete;
   Ranks &operator=(const Ranks &) = delete;
 
@@ -32,12 +39,13 @@ class Ranks {
   // Every rank gets a cache of so many pages.
   void bind(const std::vector<int32_t> &pages, int32_t max_sequences);
 
-  // One step on every rank; the logits of its rows, valid until the next. Throws Error with the sentence of the rank
-  // that failed first, then and whenever it is called again.
-  std::span<float> run(const StepView &step);
+  // One step on every rank. Several ranks do not sample: what is launched, finish() computes. finish() gives rank 0's
+  // results, or throws Error with the sentence of the rank that failed first, then and whenever it is called again.
+  void launch(const StepView &step) override;
+  StepResults finish() override;
+  bool samples() const override { return followers_.empty() && first_->samples(); }
+  bool can_sample(const SamplingChange &sampling) const override { return first_->can_sample(sampling); }
 
-  // Rank 0's hidden rows of the last step: see Rank.
-  std::span<const float> hidden() const { return ranks_[0]->hidden(); }
   int32_t hidden_width() const { return ranks_[0]->hidden_width(); }
   // Numbers of a token's vector, where a prompt may be vectors; 0: it may not.
   int32_t embedding_width() const { return ranks_[0]->embedding_width(); }
@@ -56,8 +64,11 @@ class Ranks {
   ThreadComm comm_;
   Barrier gate_;  // a step begins, a step has ended
   std::vector<std::unique_ptr<Rank>> ranks_;
-  const StepView *step_ = nullptr;  // the one at hand; NULL at the gate: the end
-  std::span<float> logits_;
+  std::unique_ptr<StepRunner> wrapped_;  // NULL: rank 0 takes its steps itself
+  StepRunner *first_ = nullptr;          // what takes rank 0's steps
+  std::deque<StepView> launched_;        // with several ranks, and not finished
+  const StepView *step_ = nullptr;       // the one at hand; NULL at the gate: the end
+  StepResults results_;
   std::vector<std::optional<Error>> errors_;  // by rank
   std::vector<std::thread> followers_;        // ranks 1, 2, …
 };

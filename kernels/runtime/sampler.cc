@@ -41,15 +41,19 @@ int32_t pick(std::span<const Ranked> ranked, double total, float min_p, double n
 Extremes highest_of(std::span<const float> logits_V, int64_t position) {
   const Extremes found = extremes(logits_V);
   if (found.has_nan || !std::isfinite(found.highest)) {
-    fail(INGOT_FAILED,
-         "the model gave %s for token %lld of the sequence, so none can be chosen; the engine goes on, but its weights "
-         "or its dtype do not fit this prompt",
-         found.has_nan ? "logits that are not a number" : "no finite logits", static_cast<long long>(position));
+    refuse_logits(found.has_nan ? "logits that are not a number" : "no finite logits", position);
   }
   return found;
 }
 
 }  // namespace
+
+void refuse_logits(const char *gave, int64_t position) {
+  fail(INGOT_FAILED,
+       "the model gave %s for token %lld of the sequence, so none can be chosen; the engine goes on, but its weights "
+       "or its dtype do not fit this prompt",
+       gave, static_cast<long long>(position));
+}
 
 Sampled Sampler::sample(std::span<const float> logits_V, const SamplingChange &sampling, int64_t position) {
   const Extremes found = highest_of(logits_V, position);

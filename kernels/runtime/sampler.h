@@ -27,6 +27,10 @@ struct Sampled {
   std::vector<Ranked> top;  // log-probabilities of the best, best first
 };
 
+// Fails the request whose row of logits leaves no token to choose: `gave` says what is wrong with it, `position` where
+// the token would have stood. Throws Error(INGOT_FAILED).
+[[noreturn]] void refuse_logits(const char *gave, int64_t position);
+
 // Keeps memory between calls; one for each thread.
 class Sampler {
  public:

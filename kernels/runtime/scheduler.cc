@@ -100,6 +100,7 @@ const ScheduledStep *Scheduler::schedule() {
   step_->writer.start(counts_.steps);
   step_->sequences.clear();
   step_->drafts.clear();
+  step_->for_leader = false;
   Room room{limits_.max_tokens, limits_.max_rows, 0};
   schedule_running(room);
   if (!preempted_ && !draining_) schedule_waiting(room);
@@ -252,7 +253,6 @@ void Scheduler::put(Sequence &sequence, int32_t tokens, int32_t drafts, Room &ro
   const int32_t first_token = writer.tokens(), from = sequence.scheduled();
   const bool completes = from + tokens == sequence.length;
   ScheduledSequence entry{&sequence, tokens, drafts, writer.rows(), 0, false, sequence.generates && completes};
-  writer.add_sequence(sequence.slot, tokens + drafts, from, sequence.adapter, entry.samples);
   for (int32_t position = from; position < from + tokens; ++position) {
     if (const auto vector = sequence.embedding(position); !vector.empty())
       writer.add_embedding(vector);
@@ -265,6 +265,12 @@ void Scheduler::put(Sequence &sequence, int32_t tokens, int32_t drafts, Room &ro
   }
   sequence.drafts.clear();
   put_rows(entry, first_token);
+  const bool for_leader = entry.prompt_rows || (entry.samples && sequence.needs_leader);
+  step_->for_leader |= for_leader;
+  writer.add_sequence(sequence.slot, tokens + drafts, from, sequence.adapter,
+                      for_leader      ? leader_samples
+                      : entry.samples ? rank_samples
+                                      : nobody_samples);
   send_pages(sequence);
   sequence.in_flight += tokens + drafts;
   if (entry.samples && !sequence.guided) ++sequence.length;

@@ -43,8 +43,9 @@ struct ScheduledSequence {
 
 struct ScheduledStep {
   StepView message;
-  std::vector<ScheduledSequence> sequences;
-  std::vector<int32_t> drafts;  // those of all sequences, in order
+  bool for_leader;                           // some of its rows are the leader's to read
+  std::vector<ScheduledSequence> sequences;  // in the order of the message
+  std::vector<int32_t> drafts;               // those of all sequences, in order
   StepWriter writer;
 };
 
@@ -76,9 +77,9 @@ class Scheduler {
 
   // The next step, which is now the last in flight, or NULL when there is nothing to do before a commit.
   const ScheduledStep *schedule();
-  // The step in flight that runs next; NULL if there is none.
-  const ScheduledStep *oldest() const { return flights_.empty() ? nullptr : flights_.front().get(); }
+  // The steps in flight, oldest first.
   size_t in_flight() const { return flights_.size(); }
+  const ScheduledStep &flight(size_t number) const { return *flights_[number]; }
   // What the oldest step computed is in the cache for good.
   void commit(const StepTokens &tokens);
 

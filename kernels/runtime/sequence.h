@@ -34,9 +34,10 @@ struct Sequence {
   int32_t prompt = 0;              // tokens
   int32_t prompt_rows = 0;         // that were delivered
 
-  int32_t forks = 0;        // sequences that begin at the end of its prompt, once that is computed
-  bool speculates = false;  // each step waits for the tokens of the one before, which it may have guessed
-  bool guided = false;      // the leader names its next token after every row (Scheduler::extend); it rests until then
+  int32_t forks = 0;         // sequences that begin at the end of its prompt, once that is computed
+  bool needs_leader = true;  // who draws its tokens; false: the rank does
+  bool speculates = false;   // each step waits for the tokens of the one before, which it may have guessed
+  bool guided = false;       // the leader names its next token after every row (Scheduler::extend); it rests until then
   bool rests = false;
 
   int32_t slot = -1;     // -1: waiting

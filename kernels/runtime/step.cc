@@ -49,6 +49,10 @@ void check(const StepView &step) {
     if (step.cached_S[s] < 0 || step.cached_S[s] > INT32_MAX - step.lengths_S[s])
       fail(INGOT_FAILED, "a step message says that %d tokens of a sequence are in the cache", step.cached_S[s]);
   }
+  for (const int32_t samples : step.samples_S) {
+    if (samples < nobody_samples || samples > leader_samples)
+      fail(INGOT_FAILED, "a step message says that %d samples a sequence", samples);
+  }
   const auto embedded = std::count(step.ids_T.begin(), step.ids_T.end(), embedded_token);
   if (embedded != header.n_embeddings) {
     fail(INGOT_FAILED, "a step message has %d vectors for %lld tokens without an id", header.n_embeddings,
@@ -98,12 +102,12 @@ void StepWriter::start(uint64_t id) {
   for (auto *part : {&slots_, &lengths_, &cached_, &adapters_, &samples_, &ids_, &rows_}) part->clear();
 }
 
-void StepWriter::add_sequence(int32_t slot, int32_t length, int32_t cached, int32_t adapter, bool samples) {
+void StepWriter::add_sequence(int32_t slot, int32_t length, int32_t cached, int32_t adapter, int32_t samples) {
   slots_.push_back(slot);
   lengths_.push_back(length);
   cached_.push_back(cached);
   adapters_.push_back(adapter);
-  samples_.push_back(samples ? 1 : 0);
+  samples_.push_back(samples);
 }
 
 void StepWriter::add_embedding(std::span<const float> vector) {

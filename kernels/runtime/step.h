@@ -3,9 +3,8 @@
 //
 // Layout, all little endian and aligned to 4 bytes: header, sampling changes, page updates, page copies, then int32
 // arrays: slots_S, lengths_S (tokens of each sequence in this step), cached_S (tokens in the cache before), adapters_S
-// (0: none), samples_S (1: the sequence's last row becomes its slot's next token), ids_T (-1: the slot's last token,
-// -2: a token that has a vector instead), rows_N (indices into T); then the vectors of the tokens -2, in order,
-// float32.
+// (0: none), samples_S (who makes a token of the sequence's rows), ids_T (-1: the slot's last token, -2: a token that
+// has a vector instead), rows_N (indices into T); then the vectors of the tokens -2, in order, float32.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,9 +15,15 @@
 namespace ingot {
 
 inline constexpr uint32_t step_magic = 0x50544749;  // "IGTP"
-inline constexpr uint32_t step_version = 3;
+inline constexpr uint32_t step_version = 4;
 inline constexpr int32_t last_token_of_slot = -1;
 inline constexpr int32_t embedded_token = -2;  // it has a vector instead of an id
+
+// What samples_S says of a sequence; of one slot it is always rank_samples, or never.
+inline constexpr int32_t nobody_samples = 0;  // the step is in the midst of its prompt: its rows are nobody's
+inline constexpr int32_t rank_samples = 1;    // its last row becomes its slot's next token, which the rank draws
+inline constexpr int32_t leader_samples = 2;  // its rows' logits go to the leader, who sets the slot's last token
+                                              // before a later step is launched
 
 struct StepHeader {
   uint32_t magic, version;
@@ -33,8 +38,8 @@ struct StepHeader {
 // are chosen: see logits_processor.h and sampler.h.
 //
 // Here are the settings of fixed size. logit_bias, bad_words, the tokens that min_tokens holds back, and the tokens
-// that penalties count (a prefix found in the cache never appears in ids_T) stay with the leader, whose rank alone
-// samples. A rank that sampled for itself would need them once per entry into a slot, as one more section of int32: for
+// that penalties count (a prefix found in the cache never appears in ids_T) stay with the leader, who samples for those
+// that ask for them. A rank that did it would need them once per entry into a slot, as one more section of int32: for
 // each change its counts, then pairs (token, bias bits), words as (length, tokens …), end tokens, and the sequence's
 // tokens before the step; tokens drawn later it knows itself.
 struct SamplingChange {
@@ -80,7 +85,7 @@ class StepWriter {
  public:
   void start(uint64_t id);
 
-  void add_sequence(int32_t slot, int32_t length, int32_t cached, int32_t adapter, bool samples);
+  void add_sequence(int32_t slot, int32_t length, int32_t cached, int32_t adapter, int32_t samples);
   void add_token(int32_t id) { ids_.push_back(id); }
   // A token without an id. All vectors of a message have one width.
   void add_embedding(std::span<const float> vector);

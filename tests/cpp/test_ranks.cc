@@ -204,7 +204,8 @@ void test_a_step_after_a_failure_fails_too() {
     int status = 0;
     const std::string sentence = refusal([&] {
       try {
-        ranks.run(step);
+        ranks.launch(step);
+        ranks.finish();
       } catch (const Error &error) {
         status = error.status;
         throw;
