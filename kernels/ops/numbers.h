@@ -2,6 +2,7 @@
 // to even. f8: OCP 8-bit floating point, E4M3 without infinities (OFP8, section 5); a number beyond its largest becomes
 // the largest where `saturate` says so, as ONNX's Cast and QuantizeLinear do, else NaN.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -25,57 +26,54 @@ inline float float_of_bits(uint32_t bits) {
 inline float from_bf16(uint16_t code) { return float_of_bits(static_cast<uint32_t>(code) << 16); }
 
 inline uint16_t to_bf16(float x) {
-  const uint32_t bits = bits_of(x);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  const uint32_t bits = bits_of(x), rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded);
 }
 
-// A small float of 1 sign, `exponent` and `mantissa` bits to float32. The largest exponent means infinity and NaN where
-// `ieee`; else only all ones are NaN.
+// A small float of 1 sign, `exponent` and `mantissa` bits. The largest exponent means infinity and NaN where `ieee`;
+// else only all ones are NaN. Nothing here branches, so that compilers make vectors of loops.
 template <int exponent, int mantissa, bool ieee>
-inline float from_small(uint32_t code) {
-  constexpr int32_t bias = (1 << (exponent - 1)) - 1;
-  constexpr uint32_t mask = (1u << mantissa) - 1, top = (1u << exponent) - 1;
-  const uint32_t e = (code >> mantissa) & top, m = code & mask;
-  const float sign = (code >> (exponent + mantissa)) & 1u ? -1.f : 1.f;
-  if (ieee && e == top) return m ? std::nanf("") : sign * INFINITY;
-  if (!ieee && e == top && m == mask) return std::nanf("");
-  if (e == 0) return sign * std::ldexp(static_cast<float>(m), 1 - bias - mantissa);
-  return sign * std::ldexp(static_cast<float>(m | (1u << mantissa)), static_cast<int>(e) - bias - mantissa);
-}
+struct SmallFloat {
+  static constexpr int32_t bias = (1 << (exponent - 1)) - 1, shift = 23 - mantissa, place = exponent + mantissa;
+  static constexpr uint32_t mask = (1u << mantissa) - 1, top = (1u << exponent) - 1, infinity = top << mantissa;
+  static constexpr uint32_t nan = ieee ? infinity | (1u << (mantissa - 1)) : infinity | mask;
+  static constexpr uint32_t largest = ieee ? infinity - 1 : nan - 1;
 
-template <int exponent, int mantissa, bool ieee>
-inline uint32_t to_small(float x, bool saturate) {
-  constexpr int32_t bias = (1 << (exponent - 1)) - 1;
-  constexpr uint32_t mask = (1u << mantissa) - 1, top = (1u << exponent) - 1;
-  constexpr uint32_t infinity = top << mantissa, nan = ieee ? infinity | (1u << (mantissa - 1)) : infinity | mask;
-  constexpr uint32_t largest = ieee ? infinity - 1 : nan - 1;
-  const uint32_t sign = (bits_of(x) >> 31) << (exponent + mantissa);
-  if (std::isnan(x)) return sign | nan;
-  const float size = std::fabs(x);
-  uint32_t code = largest + 1;
-  if (size < std::ldexp(1.f, static_cast<int>(top) - bias + 1)) {
-    int e = 0;
-    std::frexp(size, &e);  // size = f * 2^e, 0.5 <= f < 1
-    const int unit = (size == 0 || e - 1 < 1 - bias ? 1 - bias : e - 1) - mantissa;
-    const auto units = static_cast<uint32_t>(std::nearbyint(std::ldexp(size, -unit)));
-    // Normal numbers have the leading one at 1 << mantissa, and it carries into the exponent.
-    code = units + static_cast<uint32_t>(unit + bias + mantissa - 1) * (1u << mantissa);
+  // Exponent and mantissa stand where a float's do; a product with a power of two puts the exponent right, subnormal
+  // numbers included.
+  static float decoded(uint32_t code) {
+    constexpr uint32_t power = static_cast<uint32_t>(254 - bias) << 23;
+    const uint32_t size = (code & ((1u << place) - 1)) << shift, sign = (code >> place) << 31;
+    const uint32_t ones = ieee ? 0x7f800000u : 0x7fc00000u;
+    const uint32_t special = size >= (ieee ? infinity : nan) << shift ? ones : 0u;
+    return float_of_bits(bits_of(float_of_bits(size) * float_of_bits(power)) | special | sign);
   }
-  if (code > largest) code = saturate ? largest : ieee ? infinity : nan;
-  return sign | code;
-}
 
-inline float from_f16(uint16_t code) { return from_small<5, 10, true>(code); }
-inline uint16_t to_f16(float x) { return static_cast<uint16_t>(to_small<5, 10, true>(x, false)); }
-inline float from_e4m3(uint8_t code) { return from_small<4, 3, false>(code); }
-inline uint8_t to_e4m3(float x, bool saturate = true) {
-  return static_cast<uint8_t>(to_small<4, 3, false>(x, saturate));
-}
-inline float from_e5m2(uint8_t code) { return from_small<5, 2, true>(code); }
-inline uint8_t to_e5m2(float x, bool saturate = true) {
-  return static_cast<uint8_t>(to_small<5, 2, true>(x, saturate));
-}
+  // |x| in units of the last place of x's exponent, to nearest even, after the codes of the exponents below. A float
+  // whose last place is that unit, added, rounds; from the smallest normal number down, the unit stays.
+  static uint32_t encoded(float x, bool saturate) {
+    constexpr int32_t least = (128 - bias) << 23;  // the bits of the smallest normal number, and of the first too large
+    constexpr int32_t beyond = (128 + static_cast<int32_t>(top) - bias) << 23;
+    const auto size = static_cast<int32_t>(bits_of(x) & 0x7fffffffu), number = std::min(size, beyond);
+    const int32_t power = std::max(number & 0x7f800000, least);
+    const float unit = float_of_bits(static_cast<uint32_t>(power + (shift << 23)));
+    const uint32_t units = bits_of(float_of_bits(static_cast<uint32_t>(number)) + unit) - bits_of(unit);
+    const uint32_t code = units + static_cast<uint32_t>((power - least) >> shift);
+    const uint32_t limited = std::min(code, saturate ? largest : largest + 1);
+    return (size > 0x7f800000 ? nan : limited) | (bits_of(x) >> 31) << place;
+  }
+};
+
+using F16 = SmallFloat<5, 10, true>;
+using E4m3 = SmallFloat<4, 3, false>;
+using E5m2 = SmallFloat<5, 2, true>;
+
+inline float from_f16(uint16_t code) { return F16::decoded(code); }
+inline uint16_t to_f16(float x) { return static_cast<uint16_t>(F16::encoded(x, false)); }
+inline float from_e4m3(uint8_t code) { return E4m3::decoded(code); }
+inline uint8_t to_e4m3(float x, bool saturate = true) { return static_cast<uint8_t>(E4m3::encoded(x, saturate)); }
+inline float from_e5m2(uint8_t code) { return E5m2::decoded(code); }
+inline uint8_t to_e5m2(float x, bool saturate = true) { return static_cast<uint8_t>(E5m2::encoded(x, saturate)); }
 
 inline int32_t four_bits(const void *data, int64_t i) {
   return (static_cast<const uint8_t *>(data)[i / 2] >> (4 * (i % 2))) & 15;

@@ -52,7 +52,7 @@ float quantize_row(const Fill &fill, int64_t count, int32_t dtype, void *codes, 
       for (int64_t i = 0; i < n; ++i) to[i] = i8_of_float(values[i] / scale);
     } else {
       auto *to = static_cast<uint8_t *>(codes) + first;
-      for (int64_t i = 0; i < n; ++i) to[i] = e4m3_of_float(values[i] / scale);
+      for (int64_t i = 0; i < n; ++i) to[i] = to_e4m3(values[i] / scale);
     }
   });
   return scale;
