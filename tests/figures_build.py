@@ -102,7 +102,8 @@ def figures(folder: Path, quant: str, total: int):
     most, largest = most / 2**20, largest / 2**20
     print(
         f"quant={quant}: {most:,.0f} MiB anonymous at most, {most - largest:,.0f} MiB beyond the "
-        f"largest tensor of {largest:,.0f} MiB; {total / 1e9:.2f} GB of checkpoint read {(reads - before) / total:.4f} times, {written / 1e9:.2f} GB written, "
+        f"largest tensor of {largest:,.0f} MiB; {total / 1e9:.2f} GB of checkpoint read "
+        f"{(reads - before) / total:.4f} times, {written / 1e9:.2f} GB written, "
         f"in {seconds:.0f} s",
         flush=True,
     )
