@@ -1,5 +1,6 @@
 // Seeded schedules on the fake engine with a clock of their own: random arrivals, lengths, priorities, forks, beams,
-// guesses, stops, cancels at any moment, policies, steps ahead and small caches, judged after every step.
+// guesses, stops, cancels at any moment, policies, steps ahead, small caches, ranks that sample and ranks that do not,
+// judged after every step.
 //
 //   simulation              seeds 0 … 9999
 //   simulation 100 5000     5000 seeds from 100 on
@@ -22,6 +23,7 @@
 #include "runtime/leader.h"
 #include "runtime/ranks.h"
 #include "simulation/audit.h"
+#include "simulation/sampling_rank.h"
 #include "simulation/timing.h"
 #include "simulation/undisturbed.h"
 #include "simulation/world.h"
@@ -38,7 +40,7 @@ class Simulation {
         tells_(tells),
         world_(World::draw(random_)),
         folder_(world_.plan()),
-        ranks_(fake_engine(), RankOptions{folder_.path, 1, "auto"}),
+        ranks_(fake_engine(), RankOptions{folder_.path, 1, "auto"}, wrap()),
         undisturbed_(world_) {
     ranks_.bind(world_.pages(), world_.max_sequences);
     LeaderOptions options{world_.max_sequences, world_.max_tokens, {}, world_.reuse, world_.policy, world_.lag};
@@ -64,16 +66,28 @@ class Simulation {
   }
 
   const Statistics statistics() const { return leader_->statistics(); }
+  uint64_t ahead() const { return device_ ? device_->ahead() : 0; }
 
  private:
   struct Open {
     Request request;
     std::vector<Answer> expected;
     std::vector<std::vector<int32_t>> tokens;  // told so far, by index
+    std::vector<std::vector<float>> logprobs;
     std::vector<float> logits;
     int32_t finished = 0;
     bool cancelled = false;
   };
+
+  Ranks::Wrap wrap() {
+    if (!world_.samples) return {};
+    return [this](Rank &rank) {
+      const auto hurries = [this] { return random_.one_in(2); };
+      auto device = std::make_unique<SamplingRank>(rank, hurries, world_.greedy_only);
+      device_ = device.get();
+      return device;
+    };
+  }
 
   // Some of what will come, and sometimes not.
   void guess(std::span<const int32_t> tokens, std::vector<int32_t> &drafts) {
@@ -93,7 +107,8 @@ class Simulation {
     for (int32_t i = 0; i < length; ++i)
       prompt.push_back(alike ? i % world_.vocab : random_.number(0, world_.vocab - 1));
     std::vector<float> logits;
-    if (random_.one_in(5)) logits.resize(static_cast<size_t>(length) * static_cast<size_t>(world_.vocab), -1);
+    const bool plain = world_.samples && !random_.one_in(6);  // the rank may draw it
+    if (!plain && random_.one_in(5)) logits.resize(static_cast<size_t>(length) * static_cast<size_t>(world_.vocab), -1);
     const int32_t stop = random_.number(0, world_.vocab - 1);
     IngotRequest given{};
     given.size = sizeof given;
@@ -101,7 +116,7 @@ class Simulation {
     given.n_ids = length;
     given.max_tokens = limits.length() > 1 ? random_.number(0, 30) : 0;
     given.top_p = 1;
-    given.logprobs = -1;
+    given.logprobs = random_.one_in(3) ? random_.number(0, plain ? 0 : 2) : -1;
     given.seed = random_.seed();
     given.priority = random_.number(-1, 1);
     given.logits = logits.empty() ? nullptr : logits.data();
@@ -110,12 +125,13 @@ class Simulation {
     given.n_stop_ids = random_.one_in(3);
     given.stop_ids = &stop;
     if (random_.one_in(3)) given.temperature = 40;  // hot enough for the fake engine's 100 against 0
-    draw_choices(given);
+    if (!plain) draw_choices(given);
     Open open;
     open.request = accepted(given, limits);
     open.request.id = next_id_;
     open.expected = undisturbed_.answers(open.request, limits.length());
     open.tokens.resize(open.expected.size());
+    open.logprobs.resize(open.expected.size());
     open.logits = std::move(logits);
     tell("submit", next_id_, length);
     Request request = open.request;
@@ -176,10 +192,12 @@ class Simulation {
       Open &open = open_.at(fields.request);
       const auto index = static_cast<size_t>(fields.index);
       require(index < open.tokens.size(), "an event tells of a text that nobody asked for");
-      if (fields.kind == INGOT_TOKEN)
+      if (fields.kind == INGOT_TOKEN) {
         open.tokens[index].push_back(fields.token);
-      else
+        open.logprobs[index].push_back(fields.logprob);
+      } else {
         finish(open, fields, event.text);
+      }
     }
   }
 
@@ -197,6 +215,7 @@ class Simulation {
     } else {
       require(fields.finish == expected.finish, "a request ended for the wrong reason: " + text);
       require(tokens == expected.tokens, "text " + std::to_string(index) + " is not the undisturbed run's");
+      require(open.logprobs[index] == expected.logprobs, "a log-probability is not the undisturbed run's");
       if (index == 0) check_logits(open);
     }
     if (++open.finished < open.request.n) return;
@@ -227,6 +246,7 @@ class Simulation {
   World world_;
   Folder folder_;
   TokenBytes tokens_;
+  const SamplingRank *device_ = nullptr;  // if the rank samples
   Ranks ranks_;
   Undisturbed undisturbed_;
   std::optional<Leader> leader_;
@@ -237,7 +257,11 @@ class Simulation {
   int64_t now_ = 0, idle_ = 0, free_at_start_ = 0;
 };
 
-bool simulate(uint64_t seed, bool tells, SchedulerCounts &total) {
+struct Total : SchedulerCounts {
+  uint64_t ahead = 0;
+};
+
+bool simulate(uint64_t seed, bool tells, Total &total) {
   try {
     Simulation simulation(seed, tells);
     simulation.run();
@@ -248,6 +272,7 @@ bool simulate(uint64_t seed, bool tells, SchedulerCounts &total) {
     total.preemptions += counts.preemptions;
     total.forks += counts.forks;
     total.accepted_tokens += counts.accepted_tokens;
+    total.ahead += simulation.ahead();
     return true;
   } catch (const std::exception &error) {
     std::printf("seed %llu: %s\nreplay it with: simulation %llu\n", static_cast<unsigned long long>(seed), error.what(),
@@ -262,15 +287,16 @@ int main(int argc, char **argv) {
   if (argc == 2 && std::strcmp(argv[1], "timing") == 0) return print_timing();
   const uint64_t first = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0;
   const uint64_t count = argc == 2 ? 1 : argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 10'000;
-  SchedulerCounts total;
+  Total total;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     if (!simulate(seed, argc == 2, total)) return 1;
   }
   const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "%llu schedules, %llu steps, %llu tokens, %llu preemptions, %llu forks, %llu guesses right, %llu tokens "
+      "%llu schedules, %llu steps, %llu of them launched ahead, %llu tokens, %llu preemptions, %llu forks, %llu "
+      "guesses right, %llu tokens "
       "found in the cache: all as undisturbed\n",
-      number(count), number(total.steps), number(total.generated_tokens), number(total.preemptions),
-      number(total.forks), number(total.accepted_tokens), number(total.matched_tokens));
+      number(count), number(total.steps), number(total.ahead), number(total.generated_tokens),
+      number(total.preemptions), number(total.forks), number(total.accepted_tokens), number(total.matched_tokens));
   return 0;
 }

@@ -60,6 +60,7 @@ Ranks::Ranks(const IngotEngineApi *api, std::vector<RankOptions> options)
 }
 
 Ranks::Ranks(const IngotEngineApi *api, const RankOptions &only, const Wrap &wrap) : Ranks(api, only) {
+  if (!wrap) return;
   wrapped_ = wrap(*ranks_[0]);
   first_ = wrapped_.get();
 }

@@ -20,7 +20,7 @@ namespace ingot {
 
 class Ranks : public StepRunner {
  public:
-  // What takes the only rank's steps in its place: a simulated device.
+  // Makes what takes the only rank's steps in its place: a simulated device. Empty: the rank does.
   using Wrap = std::function<std::unique_ptr<StepRunner>(Rank &)>;
 
   // One rank for each entry, in order; their rank, ranks and comm are filled in here. Throws Error, naming the rank.

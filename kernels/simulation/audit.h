@@ -3,22 +3,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "runtime/leader.h"
+#include "simulation/violation.h"
 #include "simulation/world.h"
 
 namespace ingot::simulation {
-
-struct Violation : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-inline void require(bool holds, const std::string &what) {
-  if (!holds) throw Violation(what);
-}
 
 class Audit {
  public:

@@ -19,6 +19,7 @@ namespace ingot::simulation {
 
 struct Answer {
   std::vector<int32_t> tokens;
+  std::vector<float> logprobs;  // of the tokens; 0 where they were not asked for
   IngotFinish finish = INGOT_LENGTH;
   double mean_logprob = 0;
 };
@@ -67,6 +68,7 @@ class Undisturbed {
           sampler_.sample(std::span<const float>(logits(tokens)), sampling, static_cast<int64_t>(tokens.size()));
       tokens.push_back(sampled.token);
       answer.tokens.push_back(sampled.token);
+      answer.logprobs.push_back(request.logprobs < 0 ? 0 : sampled.logprob);
       total += sampled.logprob;
       if (!stops(request, sampled.token)) continue;
       answer.finish = INGOT_STOP;
@@ -95,7 +97,9 @@ class Undisturbed {
     std::vector<Answer> answers;
     for (int32_t i = 0; i < request.n; ++i) {
       const BeamSearch::Hypothesis &result = beams.results()[static_cast<size_t>(i)];
-      answers.push_back({result.tokens, result.ended ? INGOT_STOP : INGOT_LENGTH, 0});
+      std::vector<float> logprobs(result.logprobs.begin(), result.logprobs.end());
+      if (request.logprobs < 0) std::fill(logprobs.begin(), logprobs.end(), 0.f);
+      answers.push_back({result.tokens, std::move(logprobs), result.ended ? INGOT_STOP : INGOT_LENGTH, 0});
     }
     return answers;
   }

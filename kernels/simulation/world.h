@@ -35,7 +35,9 @@ struct World {
   bool reuse;
   Policy policy;
   int32_t lag;
-  int32_t guesses;  // drafts at most; 0: none
+  int32_t guesses;           // drafts at most; 0: none
+  bool samples = false;      // the rank does, and takes steps ahead
+  bool greedy_only = false;  // by no other settings
 
   static World draw(Random &random) {
     World world{random.number(1, 40), random.number(1, 12),
@@ -45,6 +47,8 @@ struct World {
                 random.number(0, 2),  0};
     world.policy = random.one_in(3) ? Policy::guaranteed_no_evict : Policy::max_utilization;
     if (random.one_in(3)) world.guesses = random.number(1, 5);
+    world.samples = random.one_in(2);
+    world.greedy_only = random.one_in(3);
     const bool crowded = random.one_in(3);  // the sequences that may run want three times the pages there are
     const int32_t groups = random.number(1, 3);
     for (int32_t g = 0; g < groups; ++g) {
