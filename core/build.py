@@ -141,6 +141,8 @@ def summary(plan, written: dict) -> str:
         if entry["plugin"].startswith("quant.") and done + kept:
             name = f"{entry['plugin']}: {entry['pass']}"
             lines.append(f"{name}: {done} quantized, {kept} left as they are")
+    if because := written["engine"].get("because"):
+        lines.append(f"engine={written['engine']['name']}: {because}")
     lines.append(f'next: python -m core.run engine={plan.out} prompt="…"')
     return "\n".join(lines)
 

@@ -6,18 +6,34 @@ for HYDRA_FULL_ERROR=1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .command import PlanError, UserError
-from .resolution import Plan, Plugins
+from .resolution import PREFERRED, Plan, Plugins
 
-FIRST = ("graph", "lower")  # hooks of one plugin, whose answer pluggy gives without a list
+FIRST = (
+    "defaults",
+    "graph",
+    "lower",
+)  # hooks of one plugin, whose answer pluggy gives without a list
 
 
 class PluginError(UserError):
     """A plugin failed, or answered a hook with something it must not."""
+
+
+def defaults(plugins: Plugins, config: Mapping[str, Any]) -> dict[str, int]:
+    """What the engine takes where the config says null."""
+    found: dict[str, int] = {}
+    for name, said in _each(plugins, "defaults", "engine", config=config):
+        if not isinstance(said, Mapping) or not said.keys() <= set(PREFERRED):
+            raise _wrong(name, "defaults", said, f"a mapping of {', '.join(PREFERRED)}")
+        if wrong := [v for v in said.values() if type(v) is not int or v < 1]:
+            raise _wrong(name, "defaults", wrong[0], "positive integers")
+        found |= said
+    return found
 
 
 def op_libraries(plugins: Plugins) -> list[str]:

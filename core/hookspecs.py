@@ -18,7 +18,7 @@ is imported for them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,13 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 @hookspec
 def op_library() -> Path | None:
     """Path of a shared library with more ops, which this plugin's passes emit. Called once."""
+
+
+@hookspec(firstresult=True)
+def defaults(config) -> Mapping[str, int]:
+    """What an engine takes where the config says null: max_tokens, max_sequences, and page, the
+    tokens in a page of a cache. Called once, before there is a plan; `config` is resolved.
+    """
 
 
 @hookspec
@@ -76,7 +83,7 @@ def lower(plan, rank, model, out) -> None:
     """Writes what the runtime needs to run this rank into the folder `out`, for each rank."""
 
 
-HOOKS = ("op_library", "conflicts", "graph", "passes", "lower")
+HOOKS = ("defaults", "op_library", "conflicts", "graph", "passes", "lower")
 
 
 def plugin(cls):

@@ -6,7 +6,7 @@ a shape as the word `T`; a type `X:f32|bf16` ties every argument that says X.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -73,6 +73,8 @@ class Row:
     attributes: tuple[Attribute, ...]
     kernels: tuple[Kernel, ...]
     library: str | None = None  # None: built in
+    # Arguments of which CUDA takes fewer types, and which; None: Ingot has no kernel for it there.
+    cuda: Mapping[str, tuple[str, ...]] | None = None
 
     @property
     def operator(self) -> str:
@@ -146,7 +148,14 @@ def _row(entry: dict, library: str | None = None) -> Row:
         tuple(Attribute(**attribute) for attribute in entry["attributes"]),
         tuple(Kernel(k["name"], k["device"], tuple(k["flags"])) for k in entry["kernels"]),
         library,
+        _narrower(entry["cuda"]) if "cuda" in entry else None,
     )
+
+
+def _narrower(types: str) -> dict[str, tuple[str, ...]]:
+    """{"x": ("f16", "bf16")} of "x=f16|bf16"."""
+    pairs = (word.split("=") for word in types.split())
+    return {name: tuple(words.split("|")) for name, words in pairs}
 
 
 def _argument(arguments: tuple[Argument, ...], place: int) -> Argument | None:

@@ -21,6 +21,8 @@ SPARED = ("parallel",)  # kinds of which a build may have none
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MOST = {"max_tokens": 1 << 24, "max_sequences": 1 << 20, "max_length": 1 << 28}  # that C++ opens
 
+PREFERRED = ("max_tokens", "max_sequences", "page")  # that an engine has an own default for
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -33,6 +35,7 @@ class Plan:
     max_tokens: int = 512  # in a step
     max_sequences: int = 32
     max_length: int | None = None  # tokens of one sequence; None: what the checkpoint says
+    page: int = 16  # tokens in a page of a cache, unless `attention` says otherwise
     seed: int = 0  # of random weights
     dump: bool = False
     features: tuple[str, ...] = ()
@@ -67,6 +70,7 @@ def resolve(cfg: DictConfig, provenance: Mapping[str, str] | None = None) -> tup
     if errors:
         raise ConfigError("\n".join(errors))
     config = OmegaConf.to_container(cfg, resolve=True)
+    values |= _defaults(plugins, config, values)
     values["ranks"] = config["parallel"].get("ranks", 1)
     values["features"] = tuple(name for kind, name, _ in chosen if kind == "feature")
     return Plan(config=config, provenance=dict(provenance or {}), **values), plugins
@@ -237,6 +241,15 @@ def _values(cfg, errors) -> dict[str, Any]:
     return given
 
 
+def _defaults(plugins: Plugins, config, values) -> dict[str, int]:
+    """What the engine takes for `page`, and for what the config leaves null."""
+    from . import calls
+
+    known = {f.name: f.default for f in fields(Plan) if f.name in PREFERRED}
+    known |= calls.defaults(plugins, config)
+    return {key: value for key, value in known.items() if values.get(key) is None}
+
+
 def _count(value, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
@@ -252,10 +265,13 @@ _CHECKS = {
     ),
     "out": (lambda v: isinstance(v, str) and v != "", "the engine folder to write"),
     "dtype": (lambda v: v in DTYPES, f"one of {', '.join(DTYPES)}"),
-    "max_tokens": (lambda v: _count(v, MOST["max_tokens"]), _range("tokens", "max_tokens")),
+    "max_tokens": (
+        lambda v: v is None or _count(v, MOST["max_tokens"]),
+        _range("tokens", "max_tokens") + ", or null",
+    ),
     "max_sequences": (
-        lambda v: _count(v, MOST["max_sequences"]),
-        _range("sequences", "max_sequences"),
+        lambda v: v is None or _count(v, MOST["max_sequences"]),
+        _range("sequences", "max_sequences") + ", or null",
     ),
     "max_length": (
         lambda v: v is None or _count(v, MOST["max_length"]),

@@ -116,7 +116,7 @@ def lowered(quant=None, **config):
     """The paged graph of a tiny llama, fused."""
     plugin, checkpoint = tiny(**config)
     built = spec.verify(plugin.graph(plan_of(checkpoint), checkpoint), after="graph")
-    items = [*(quant.passes(None) if quant else []), *Paged().passes(None)]
+    items = [*(quant.passes(None) if quant else []), *Paged(page=16).passes(None)]
     return passed(built, *items, *Cpu().passes(None, 0))
 
 

@@ -27,7 +27,6 @@ from core.command import PlanError
 from core.recipes import Weight
 from core.resolution import Plan
 from plugins.attention.paged import Paged
-from plugins.engine.auto import Auto
 from plugins.engine.cpu import Cpu
 from plugins.engine.interpreted import token_file, weight_file
 from plugins.quant.fp8 import Activations, Fp8, Weights
@@ -54,7 +53,7 @@ PLAN = Plan(checkpoint="random", out=Path("unused"), max_tokens=8, max_sequences
 def built(folder, family="llama2", quant=None, engine=None):
     """The paged graph of a checkpoint in float32, fused where an engine is given."""
     model = spec.verify(textbook(preset(family), folder), after="graph")
-    items = [*(quant.passes(None) if quant else []), *Paged().passes(None)]
+    items = [*(quant.passes(None) if quant else []), *Paged(page=16).passes(None)]
     for item in [*items, *(engine.passes(None, 0) if engine else [])]:
         model = passes.run(item, model, "test").model
     return model
@@ -276,7 +275,7 @@ def test_a_type_left_out(tmp_path):
 def test_caches_are_states(tmp_path):
     """A cache is declared in its group, and the op that writes it names it twice."""
     drawn(tmp_path, FAMILIES["mistral"])
-    model = built(tmp_path, "mistral", engine=Auto())
+    model = built(tmp_path, "mistral", engine=Cpu())
     said = lower(model, tmp_path / "rank0")
     lines = (tmp_path / "rank0" / "plan.txt").read_text().splitlines()
     assert "group window7 kind=window page=16 window=7 sharded=1" in lines
@@ -393,8 +392,10 @@ def test_decoder_of_another_kind(tmp_path):
 
 
 def test_engine_of_random_weights(build):
-    """engine=auto says that it is the cpu; a checkpoint without a tokenizer has no tokens.bin."""
-    folder = build("model=llama2", "model.size=tiny", "checkpoint=random", "quant=fp8")
+    """The manifest names the engine; a checkpoint without a tokenizer has no tokens.bin."""
+    folder = build(
+        "model=llama2", "model.size=tiny", "checkpoint=random", "quant=fp8", "engine=cpu"
+    )
     facts = manifest.read(folder)
     assert facts["engine"] == {"name": "cpu", "library": None}
     assert not (folder / "rank0" / "tokens.bin").exists()

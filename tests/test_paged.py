@@ -293,7 +293,7 @@ def test_graph_without_attention_is_not_modified():
     x = ir.val("x_TD", ir.DataType.FLOAT, ["T", 4])
     node = ir.node("Relu", [x], outputs=[ir.val("y_TD")])
     graph = ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": 24}, name="g")
-    assert not Paged().passes(None)[0](ir.Model(graph, ir_version=11)).modified
+    assert not Paged(page=16).passes(None)[0](ir.Model(graph, ir_version=11)).modified
 
 
 def test_keys_without_a_width():
@@ -301,4 +301,4 @@ def test_keys_without_a_width():
     plugin, checkpoint = tiny()
     model = plugin.graph(plan_of(checkpoint), checkpoint)
     with pytest.raises(PlanError, match=r"2 heads of layers\.0\.attention\.k_rotated_T"):
-        Paged().passes(None)[0](model)
+        Paged(page=16).passes(None)[0](model)

@@ -168,7 +168,8 @@ Manifest read_facts(const std::string &directory, const Json &document) {
 }
 
 void check_ranks(const Manifest &manifest, const Json &files) {
-  if (manifest.engine != "cpu" && manifest.engine != "fake") return;  // a stranger's engine has files of its own
+  const bool ours = manifest.engine == "cpu" || manifest.engine == "cuda" || manifest.engine == "fake";
+  if (!ours) return;  // a stranger's engine has files of its own
   for (int32_t rank = 0; rank < manifest.ranks; ++rank) {
     const std::string plan = "rank" + std::to_string(rank) + "/plan.txt";
     if (!files.find(plan))

@@ -18,16 +18,16 @@ LARGEST_PAGE = 1024  # tokens
 @plugin
 class Paged:
     api: ClassVar[int] = 1
-    page: int = 16  # tokens
+    page: int | None = None  # tokens; None: the engine's own
 
     def __post_init__(self):
-        if not 1 <= self.page <= LARGEST_PAGE:
+        if self.page is not None and not 1 <= self.page <= LARGEST_PAGE:
             raise ConfigError(
-                f"attention.page={self.page}: it must be from 1 to {LARGEST_PAGE} tokens"
+                f"attention.page={self.page}: it must be from 1 to {LARGEST_PAGE} tokens, or null"
             )
 
     @hookimpl
     def passes(self, plan):
         from .cache_groups import PagedAttention
 
-        return [PagedAttention(self.page)]
+        return [PagedAttention(plan.page if self.page is None else self.page)]

@@ -16,6 +16,10 @@ class Cpu:
     api: ClassVar[int] = 1
 
     @hookimpl
+    def defaults(self, config):
+        return {"max_tokens": 512, "max_sequences": 32, "page": 16}
+
+    @hookimpl
     def passes(self, plan, rank):
         from .interpreted.fusions import fusions
 
@@ -25,4 +29,4 @@ class Cpu:
     def lower(self, plan, rank, model, out):
         from .interpreted.lowering import lower
 
-        lower(plan, model, out)
+        lower(plan, model, out, "cpu")

@@ -22,17 +22,29 @@ FIELD = re.compile(
 )
 
 
-def check(model: ir.Model) -> None:
-    """Raises a PlanError that names every node and weight that the engine cannot take."""
+ENGINES = {"cpu": "the CPU engine", "cuda": "the CUDA engine"}
+# What an engine does itself: the output lies where the input lies.
+VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+
+
+def check(model: ir.Model, engine: str) -> None:
+    """Raises a PlanError that names every node and weight that `engine` cannot take."""
+    if wrong := lacks(model, engine):
+        raise PlanError("\n".join(f"{ENGINES[engine]} cannot run this graph: {w}" for w in wrong))
+
+
+def lacks(model: ir.Model, engine: str) -> list[str]:
+    """A sentence for each thing in the graph that `engine` cannot take."""
     rows = Rows()
     wrong = list(_without_row(model.graph, rows))
     for node in model.graph:
         if row := rows.row(node.domain, node.op_type):
             wrong += [f"{label(node)} ({operator(node)}): {why}" for why in _misfits(node, row)]
+    if engine == "cuda":
+        wrong += _without_cuda(model.graph, rows)
     wrong += _strange_constants(model.graph)
     wrong += _strange_ends(model)
-    if wrong:
-        raise PlanError("\n".join(f"the CPU engine cannot run this graph: {w}" for w in wrong))
+    return wrong
 
 
 def _without_row(graph: ir.Graph, rows: Rows) -> Iterator[str]:
@@ -41,11 +53,40 @@ def _without_row(graph: ir.Graph, rows: Rows) -> Iterator[str]:
         if rows.row(node.domain, node.op_type) is None:
             lacking.setdefault(operator(node), []).append(label(node))
     for kind, names in lacking.items():
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         yield (
-            f"it has no kernel for {kind}, which {', '.join(names[:5])}{more} use; write it in ops "
+            f"it has no kernel for {kind}, which {_few(names)} use; write it in ops "
             "that docs/ops.md lists, or bring an op_library with it"
         )
+
+
+def _without_cuda(graph: ir.Graph, rows: Rows) -> Iterator[str]:
+    """Nodes without a kernel for CUDA, or with types that it does not take there."""
+    lacking: dict[str, list[str]] = {}
+    for node in graph:
+        row = rows.row(node.domain, node.op_type)
+        if row is None or (not row.domain and row.name in VIEWS):
+            continue
+        if any(kernel.device == "cuda" for kernel in row.kernels):
+            continue  # a stranger's op with a kernel of its own
+        if row.cuda is None:
+            lacking.setdefault(operator(node), []).append(label(node))
+            continue
+        for place, value in enumerate(node.inputs):
+            argument = row.input(place)
+            if value is None or argument is None or argument.name not in row.cuda:
+                continue
+            if WORDS.get(int(value.dtype)) not in row.cuda[argument.name]:
+                yield (
+                    f"{label(node)} ({operator(node)}): {argument.name} {value.name} is "
+                    f"{value.dtype.name}, on CUDA it takes {', '.join(row.cuda[argument.name])}; "
+                    "build with another dtype, or with engine=cpu"
+                )
+    for kind, names in lacking.items():
+        yield f"it has no kernel for {kind}, which {_few(names)} use; build with engine=cpu"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _misfits(node: ir.Node, row: Row) -> Iterator[str]:

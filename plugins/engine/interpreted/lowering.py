@@ -19,14 +19,16 @@ from .plan_text import PlanText
 WEIGHTS = "weights.safetensors"
 
 
-def lower(plan, model: ir.Model, out: Path) -> None:
+def lower(plan, model: ir.Model, out: Path, engine: str, because: str = "") -> None:
     """The folder `out` holds all that the runtime reads of this rank.
+
+    `because` says why `engine` was taken, where the config left it open.
 
     Raises:
         PlanError: names everything in the graph that the engine cannot run.
     """
     shapes.infer(model)
-    coverage.check(model)
+    coverage.check(model, engine)
     libraries = _libraries(model, out)
     memory = Memory(model, plan)
     text = PlanText(memory, libraries)
@@ -37,7 +39,7 @@ def lower(plan, model: ir.Model, out: Path) -> None:
     written = weight_file.write(out / WEIGHTS, tensors)
     graph_file.write(out / "graph.onnx", model, WEIGHTS, written.offsets())
     said = {
-        "engine": {"name": "cpu", "library": None},
+        "engine": {"name": engine, "library": None} | ({"because": because} if because else {}),
         "tensors": {tensor.name: _entry(tensor, written) for tensor in tensors},
         "files": {WEIGHTS: {"sha256": written.sha256}},
         "header_sha256": written.header_sha256,
