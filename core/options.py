@@ -13,7 +13,7 @@ from . import native
 from .command import ArgumentError, MachineError
 from .values import flag, integer
 
-KERNELS = ("auto", "avx512", "avx2", "portable", "naive")
+KERNELS = ("auto", "batch_invariant", "avx512", "avx2", "portable", "naive")
 POLICIES = ("max_utilization", "guaranteed_no_evict")
 
 
@@ -38,7 +38,7 @@ def options_struct(
     verify: bool,
     profile: bool,
     policy: str,
-    lag: int,
+    lag: int | None,
 ) -> native.Options:
     """The C struct.
 
@@ -64,5 +64,5 @@ def options_struct(
         kernels=kernels.encode(),
         profile=int(flag("profile", profile)),
         policy=policy.encode(),
-        lag=integer("lag", lag, 0, 2, " steps"),
+        lag=-1 if lag is None else integer("lag", lag, 0, 2, " steps (null: the engine's own)"),
     )

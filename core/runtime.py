@@ -51,11 +51,11 @@ class Engine:
         cache_bytes: int | None = None,  # memory for keys and values
         max_sequences: int = 0,  # in flight together
         token_budget: int = 0,  # tokens of one step
-        kernels: str = "auto",  # auto | avx512 | avx2 | portable | naive
+        kernels: str = "auto",  # auto | batch_invariant | avx512 | avx2 | portable | naive
         verify: bool = False,  # compare the checksum of every weight first
         profile: bool = False,  # take the time of every op: statistics()["ops"]
         policy: str = "max_utilization",  # max_utilization | guaranteed_no_evict
-        lag: int = 0,  # 0 to 2: steps scheduled ahead of the one that runs
+        lag: int | None = None,  # 0 to 2: steps scheduled ahead of the one that runs
     ):
         self._handle, self._lock = None, threading.Lock()
         self.directory = folder(directory)

@@ -29,18 +29,29 @@ constexpr const char *version = "0.1.0";
 
 IngotOptions read_options(const IngotOptions *given) {
   IngotOptions options{};
+  options.lag = -1;
   if (given) std::memcpy(&options, given, std::min<size_t>(given->size, sizeof options));
   if (options.threads < 0 || options.threads > 4096)
     fail(INGOT_INVALID, "threads is %d; it must be from 0 (one per core) to 4096", options.threads);
   if (options.cache_bytes < 0)
     fail(INGOT_INVALID, "cache_bytes is %lld; it must be 0 or more", static_cast<long long>(options.cache_bytes));
-  if (options.lag < 0 || options.lag > most_lag)
-    fail(INGOT_INVALID, "lag is %d; it must be from 0 to %d steps", options.lag, most_lag);
+  if (options.lag < -1 || options.lag > most_lag)
+    fail(INGOT_INVALID, "lag is %d; it must be from 0 to %d steps, or -1 for the engine's own", options.lag, most_lag);
   const std::string kernels = options.kernels ? options.kernels : "auto";
-  for (const char *known : {"auto", "avx512", "avx2", "portable", "naive"}) {
+  for (const char *known : {"auto", "batch_invariant", "avx512", "avx2", "portable", "naive"}) {
     if (kernels == known) return options;
   }
-  fail(INGOT_INVALID, "kernels is '%.40s'; it must be auto, avx512, avx2, portable or naive", kernels.c_str());
+  fail(INGOT_INVALID, "kernels is '%.40s'; it must be auto, batch_invariant, avx512, avx2, portable or naive",
+       kernels.c_str());
+}
+
+std::string kernels_of(const Manifest &manifest, const IngotOptions &options) {
+  const std::string kernels = options.kernels ? options.kernels : "auto";
+  if (manifest.engine == "cuda" && kernels != "auto" && kernels != "batch_invariant") {
+    fail(INGOT_INVALID, "kernels is '%s', which are the CPU's; an engine for cuda takes auto or batch_invariant",
+         kernels.c_str());
+  }
+  return kernels;
 }
 
 Policy policy_of(const char *name) {
@@ -83,7 +94,7 @@ TokenBytes open_tokens(const std::string &path) {
 struct IngotEngine {
   IngotEngine(const char *directory, const IngotOptions &options)
       : manifest(open_manifest(directory, options)),
-        kernels(options.kernels ? options.kernels : "auto"),
+        kernels(kernels_of(manifest, options)),
         threads(options.threads ? options.threads
                                 : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))),
         tokens(open_tokens(manifest.rank_directory(0) + "/tokens.bin")),
@@ -100,7 +111,7 @@ struct IngotEngine {
     leader.token_budget = within("token_budget", options.token_budget, spec.max_tokens);
     leader.end_ids = manifest.end_ids;
     leader.policy = policy_of(options.policy);
-    leader.lag = options.lag;
+    leader.lag = options.lag >= 0 ? options.lag : ranks.samples() ? 1 : 0;
     ranks.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget, manifest.ranks),
                leader.max_sequences);
     executor.emplace(ranks, tokens, leader);

@@ -47,6 +47,15 @@ def test_policy_and_lag_change_no_token(folder, prompts, unhurried, policy, lag)
         assert after["preemptions"] == 0
 
 
+def test_engines_have_a_lag_of_their_own(folder, prompts, unhurried):
+    """Without lag=, an engine on the CPU schedules nothing ahead; its kernels are batch invariant."""
+    with Engine(folder, kernels="batch_invariant") as engine:
+        outputs = engine.generate(prompts[:12], samplings())
+        facts = engine.facts
+    assert (facts["lag"], facts["kernels"]) == (0, "batch_invariant")
+    assert [output.token_ids for output in outputs] == unhurried
+
+
 def test_max_utilization_lets_more_run(folder, prompts):
     """Where long answers are asked for, one policy preempts and the other lets requests wait."""
     sampling = Sampling(max_tokens=150, ignore_eos=True)

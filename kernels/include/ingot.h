@@ -46,12 +46,14 @@ typedef struct {
   int32_t max_sequences;  /* in flight together; 0: what the engine was built for */
   int32_t token_budget;   /* tokens of one step; 0: what the engine was built for */
   int32_t verify_weights; /* 1: compare the checksum of every weight before opening */
-  const char *kernels;    /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
+  const char *kernels;    /* "auto"; "batch_invariant": a token's numbers depend neither on the other tokens of a step
+                             nor on how many there are; CPU: "avx512", "avx2", "portable", "naive"; NULL: auto */
   int32_t profile;        /* 1: take the time of every op; ingot_statistics then lists them */
   const char *policy;     /* "max_utilization": requests are let in as long as pages last, and computed again when they
                              lose them; "guaranteed_no_evict": only when all can reach their max_tokens; NULL: the
                              first */
-  int32_t lag;            /* 0, 1 or 2: steps scheduled ahead of the one that runs */
+  int32_t lag;            /* 0, 1 or 2: steps scheduled ahead of the one that runs; -1: the engine's own, 1 where the
+                             device samples, else 0. No options at all: -1 */
 } IngotOptions;
 
 INGOT_API int ingot_open(const char *directory, const IngotOptions *, IngotEngine **);
