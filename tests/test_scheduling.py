@@ -56,6 +56,13 @@ def test_engines_have_a_lag_of_their_own(folder, prompts, unhurried):
     assert [output.token_ids for output in outputs] == unhurried
 
 
+def test_kernels_of_the_cpu_are_refused_for_cuda(build):
+    """An engine built for cuda says so before it looks for a GPU."""
+    folder = build("model=llama2", "model.size=tiny", "checkpoint=random", "engine=cuda")
+    with pytest.raises(UserError, match="kernels is 'avx2'.*auto or batch_invariant"):
+        Engine(folder, kernels="avx2")
+
+
 def test_max_utilization_lets_more_run(folder, prompts):
     """Where long answers are asked for, one policy preempts and the other lets requests wait."""
     sampling = Sampling(max_tokens=150, ignore_eos=True)
