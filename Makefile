@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml $(shell find kernels -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt')
+SOURCES := pyproject.toml $(shell find kernels -name '*.cc' -o -name '*.cu' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.cmake')
+# Where nvcc is found, the CUDA half is compiled for the GPU of this machine, or without one for H100 and H200.
+export INGOT_CUDA_ARCHITECTURES ?= $(if $(shell nvidia-smi -L 2>/dev/null | grep GPU),native,90a-real)
 DEMO := engines/tiny-llama-fp8
 
 .PHONY: demo test lint simulate sanitize fuzz clean

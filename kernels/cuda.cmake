@@ -1,12 +1,12 @@
 # The CUDA half: libingot_cuda, which libingot opens at run time where it lies beside it. It needs nvcc 12.8 or newer to build and
 # nothing but a driver to run: the CUDA runtime is linked in, cuBLASLt is looked for when an engine is opened.
 #   cmake -DINGOT_CUDA=ON -DINGOT_CUDA_ARCHITECTURES=90a-real …     for one kind of GPU; for several, separate them by semicolons
-# The environment variable INGOT_CUDA_ARCHITECTURES sets the same where a build is not configured by hand: pip install .
-set(architectures "80-real;89-real;90a-real")
+# The environment variable INGOT_CUDA_ARCHITECTURES says the same, and counts first: for pip install . and CI.
+set(explained "GPUs that the CUDA half is built for, as CMAKE_CUDA_ARCHITECTURES")
+set(INGOT_CUDA_ARCHITECTURES "80-real;89-real;90a-real" CACHE STRING "${explained}")
 if(NOT "$ENV{INGOT_CUDA_ARCHITECTURES}" STREQUAL "")
-  set(architectures "$ENV{INGOT_CUDA_ARCHITECTURES}")
+  set(INGOT_CUDA_ARCHITECTURES "$ENV{INGOT_CUDA_ARCHITECTURES}" CACHE STRING "${explained}" FORCE)
 endif()
-set(INGOT_CUDA_ARCHITECTURES "${architectures}" CACHE STRING "GPUs that the CUDA half is built for, as CMAKE_CUDA_ARCHITECTURES")
 
 string(TOUPPER "${INGOT_CUDA}" wanted)
 if(NOT wanted MATCHES "^(AUTO|ON|OFF)$")
@@ -21,6 +21,9 @@ if(wanted STREQUAL "OFF")
 endif()
 
 include(CheckLanguage)
+if(NOT CMAKE_CUDA_COMPILER)
+  unset(CMAKE_CUDA_COMPILER CACHE)  # what was not there may be there now
+endif()
 if(NOT CMAKE_CUDA_COMPILER AND "$ENV{CUDACXX}" STREQUAL "")  # check_language looks at PATH only
   find_program(INGOT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
   if(INGOT_NVCC)
