@@ -65,6 +65,11 @@ CublasLt *CublasLt::open(std::string *why) {
     status = lt->api_.set_preference(lt->preference_, cublaslt_preference_workspace_bytes, &workspace_bytes,
                                      sizeof workspace_bytes);
   }
+  if (!status) {
+    // Where the sum over D is split, its parts would else be rounded to the type of y, in no fixed order.
+    const uint32_t reductions = cublaslt_reduction_compute_type;
+    status = lt->api_.set_preference(lt->preference_, cublaslt_preference_reductions, &reductions, sizeof reductions);
+  }
   if (status) {
     *why = lt->path_ + ": cublasLtCreate returned status " + std::to_string(status);
     return nullptr;

@@ -41,6 +41,9 @@ enum CublasLtNumber : int32_t {
   cublaslt_layout_columns = 3,
   // cublasLtMatmulPreferenceAttributes_t
   cublaslt_preference_workspace_bytes = 1,
+  cublaslt_preference_reductions = 3,
+  // cublasLtReductionScheme_t: parts of a sum are kept as float32
+  cublaslt_reduction_compute_type = 2,
 };
 
 // Every function returns cublasStatus_t; 0 is success. Opaque handles are void *.
