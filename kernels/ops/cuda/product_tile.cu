@@ -33,6 +33,8 @@ cudaError_t launch_tile(const Product &p, int32_t variant, const CUtensorMap &we
   return cudaLaunchKernelEx(&config, tile<dtype, N>, p, weights, x, share);
 }
 
+int bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16 || dtype == INGOT_BF16 ? 2 : 1; }
+
 int width(int32_t T) { return T <= 8 ? 8 : T <= 16 ? 16 : T <= 32 ? 32 : T <= 64 ? 64 : 128; }
 
 template <int dtype>
@@ -88,8 +90,23 @@ bool TileProducts::takes(const Product &p, char *why, size_t n) {
   return !reason;
 }
 
-cudaError_t TileProducts::launch(const Product &p, int32_t variant, void *workspace, size_t workspace_bytes,
+cudaError_t TileProducts::launch(const Product &product, int32_t variant, void *workspace, size_t workspace_bytes,
                                  cudaStream_t stream) const {
+  Product p = product;
+  const int64_t x_bytes = int64_t{p.D} * bytes_of(p.x_dtype), y_bytes = int64_t{p.F} * bytes_of(p.y_dtype);
+  cudaError_t status = cudaSuccess;
+  for (int32_t t = 0; t < product.T && status == cudaSuccess; t += most_tokens) {
+    p.T = std::min(product.T - t, most_tokens);
+    p.x_TD = static_cast<const char *>(product.x_TD) + t * x_bytes;
+    p.y_TF = static_cast<char *>(product.y_TF) + t * y_bytes;
+    if (product.x_scale_T) p.x_scale_T = product.x_scale_T + t;
+    status = launch_part(p, variant, workspace, workspace_bytes, stream);
+  }
+  return status;
+}
+
+cudaError_t TileProducts::launch_part(const Product &p, int32_t variant, void *workspace, size_t workspace_bytes,
+                                      cudaStream_t stream) const {
   const int size = p.x_dtype == INGOT_F8E4M3 ? 1 : 2, columns = row_bytes / size;
   const CUtensorMapDataType type = p.x_dtype == INGOT_F8E4M3 ? CU_TENSOR_MAP_DATA_TYPE_UINT8
                                    : p.x_dtype == INGOT_F16  ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16

@@ -1,4 +1,4 @@
-// Products for up to 128 tokens by wgmma, where there is such an instruction.
+// Products by wgmma, where there is such an instruction, up to 128 tokens at a time.
 #pragma once
 #include <cuda.h>
 
@@ -32,6 +32,9 @@ class TileProducts {
                               const cuuint64_t *, const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave,
                               CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
   TileProducts() = default;
+
+  cudaError_t launch_part(const Product &product, int32_t variant, void *workspace, size_t workspace_bytes,
+                          cudaStream_t stream) const;
 
   Encode encode_ = nullptr;
   int32_t *flags_ = nullptr;  // of blocks, 0 between launches

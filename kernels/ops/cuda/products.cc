@@ -72,19 +72,24 @@ Product of_call(Op op, const IngotCall *call, const IngotCtx *ctx) {
   return describe(op, ctx, input, call->out[0]);
 }
 
-int64_t bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16 || dtype == INGOT_BF16 ? 2 : 1; }
-
 ProductTuner *tuner(const IngotCtx *ctx) { return static_cast<ProductTuner *>(ctx->blas); }
 CublasLt *cublaslt_of(const IngotCtx *ctx) { return ctx->blas ? tuner(ctx)->cublaslt() : nullptr; }
 
 // What a node keeps.
 struct State {
-  bool stream, cublaslt;  // may serve it
-  int32_t tactics[14];    // of 1, 2, 4, … 8192 tokens
+  bool stream, tile, cublaslt;  // may serve it
+  int32_t tactics[14];          // of 1, 2, 4, … 8192 tokens
 };
 
-// Without a timed tactic: no more tokens than this are the stream's, more are cuBLASLt's.
-constexpr int32_t stream_tokens = 16;
+// Without a timed tactic, by what was measured on an H100 with the sizes of Llama-2-7B: the stream has up to 8 tokens,
+// tiles those up to where cuBLASLt is as quick, cuBLASLt the rest. Without tiles the stream has up to 32, without
+// cuBLASLt one of the two has all.
+int32_t default_tactic(const State &state, const Product &p) {
+  const int32_t tile_tokens = p.x_dtype == INGOT_F8E4M3 ? 64 : 32, stream_tokens = state.tile ? 8 : 32;
+  if (state.stream && (p.T <= stream_tokens || !(state.tile || state.cublaslt))) return 0;
+  if (state.tile && (p.T <= tile_tokens || !state.cublaslt)) return Tactics::first_tile;
+  return state.cublaslt ? Tactics::first_cublaslt : Tactics::none;
+}
 
 // Tells of the engine's directory and whether to time; a host of before has none of it.
 void tune(const Product &p, IngotCtx *ctx) {
@@ -105,6 +110,7 @@ int create(const IngotNode *node, IngotCtx *ctx, void **self) {
   if (!state) return ctx->host->error(ctx, "no memory for the state of a product");
   *self = state;
   state->stream = takes_stream_product(p, why, sizeof why);
+  state->tile = ctx->blas && tuner(ctx)->tile() && TileProducts::takes(p, why, sizeof why);
   state->cublaslt = cublaslt_of(ctx) && takes_cublaslt_product(p, why, sizeof why);
   for (int32_t &tactic : state->tactics) tactic = Tactics::none;
   if (!ctx->blas) return 0;
@@ -156,21 +162,10 @@ int enqueue_stream(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx)
 
 template <Op op>
 int enqueue_tile(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
-  Product p = of_call(op, call, ctx);
-  const char *x = static_cast<const char *>(p.x_TD);
-  auto *y = static_cast<char *>(p.y_TF);
-  const int64_t x_bytes = int64_t{p.D} * bytes_of(p.x_dtype), y_bytes = int64_t{p.F} * bytes_of(p.y_dtype);
-  const float *x_scale_T = p.x_scale_T;
-  const int32_t T = p.T;
-  for (int32_t t = 0; t < T; t += TileProducts::most_tokens) {
-    p.T = std::min(T - t, TileProducts::most_tokens);
-    p.x_TD = x + t * x_bytes, p.y_TF = y + t * y_bytes;
-    if (x_scale_T) p.x_scale_T = x_scale_T + t;
-    const cudaError_t error = tuner(ctx)->tile()->launch(p, tactic, ctx->workspace, ctx->workspace_bytes,
-                                                         static_cast<cudaStream_t>(ctx->stream));
-    if (error != cudaSuccess) return report(error, "tile", p, ctx);
-  }
-  return 0;
+  const Product p = of_call(op, call, ctx);
+  return report(tuner(ctx)->tile()->launch(p, tactic, ctx->workspace, ctx->workspace_bytes,
+                                           static_cast<cudaStream_t>(ctx->stream)),
+                "tile", p, ctx);
 }
 
 template <Op op>
@@ -187,15 +182,14 @@ template <Op op>
 int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const State &state = *static_cast<State *>(self);
   const Product p = of_call(op, call, ctx);
-  const int32_t bucket = tactic_bucket(p.T), tactic = state.tactics[std::countr_zero(static_cast<uint32_t>(bucket))];
-  if (tactic != Tactics::none && tuner(ctx)->launch(p, tactic, bucket, ctx->workspace, ctx->workspace_bytes,
-                                                    static_cast<cudaStream_t>(ctx->stream)) == 0) {
-    return 0;
-  }
-  const bool few = state.stream && p.T <= stream_tokens;
-  if (state.cublaslt && !few && multiply(p, 0, ctx) == 0) return 0;
-  if (state.stream) return stream(p, 0, ctx);
-  return report(launch_plain_product(p, static_cast<cudaStream_t>(ctx->stream)), "plain", p, ctx);
+  const auto on = static_cast<cudaStream_t>(ctx->stream);
+  const int32_t bucket = tactic_bucket(p.T), timed = state.tactics[std::countr_zero(static_cast<uint32_t>(bucket))];
+  const auto done = [&](int32_t tactic, int32_t tuned_T) {
+    return tactic != Tactics::none &&
+           tuner(ctx)->launch(p, tactic, tuned_T, ctx->workspace, ctx->workspace_bytes, on) == 0;
+  };
+  if (done(timed, bucket) || done(default_tactic(state, p), p.T) || (state.stream && done(0, p.T))) return 0;
+  return report(launch_plain_product(p, on), "plain", p, ctx);
 }
 
 template <Op op>
