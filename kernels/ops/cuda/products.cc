@@ -7,70 +7,14 @@
 #include <new>
 #include <string>
 
+#include "ops/cuda/product_call.h"
 #include "ops/cuda/product_tuner.h"
 #include "ops/cuda/table.h"
 
 namespace ingot {
 namespace {
 
-enum class Op { linear, scaled, grouped };
-
-// Where the inputs of each op stand; -1: it has no such.
-struct Places {
-  int32_t x, weight, x_scale, scale, group_scale, zero, bias;
-};
-
-constexpr Places places_of(Op op) {
-  if (op == Op::linear) return {0, 1, -1, -1, -1, -1, 2};
-  if (op == Op::scaled) return {0, 2, 1, 3, -1, -1, 4};
-  return {0, 1, -1, -1, 2, 3, 4};
-}
-
-// input(i, tensor) fills in input i; the tensor of an absent one stays as it is.
-template <class Input>
-Product describe(Op op, const IngotCtx *ctx, const Input &input, const IngotTensor &y) {
-  const Places places = places_of(op);
-  const auto tensor = [&](int32_t place) {
-    IngotTensor found{};
-    if (place >= 0) input(place, found);
-    return found;
-  };
-  const IngotTensor x = tensor(places.x), weight = tensor(places.weight), bias = tensor(places.bias);
-  const IngotTensor x_scale = tensor(places.x_scale), scale = tensor(places.scale);
-  const IngotTensor group_scale = tensor(places.group_scale), zero = tensor(places.zero);
-  Product p{};
-  p.sm = ctx->sm;
-  p.x_TD = x.data, p.x_dtype = x.dtype;
-  p.weight_FD = weight.data, p.weight_dtype = weight.dtype;
-  p.y_TF = y.data, p.y_dtype = y.dtype;
-  p.bias_F = bias.data, p.bias_dtype = bias.dtype;
-  p.x_scale_T = static_cast<const float *>(x_scale.data), p.x_scale_dtype = x_scale.dtype;
-  p.scale_F = static_cast<const float *>(scale.data), p.scale_dtype = scale.dtype, p.scale_step = scale.rank ? 1 : 0;
-  p.group_scale_FN = group_scale.data, p.group_scale_dtype = group_scale.dtype;
-  p.zero_FN = static_cast<const int8_t *>(zero.data);
-  p.T = static_cast<int32_t>(x.shape[0]), p.D = static_cast<int32_t>(x.shape[1]);
-  p.F = static_cast<int32_t>(weight.shape[0]);
-  p.N = group_scale.dtype ? static_cast<int32_t>(group_scale.shape[1]) : 0;
-  return p;
-}
-
-Product of_node(Op op, const IngotNode *node, const IngotCtx *ctx) {
-  const IngotHost *host = ctx->host;
-  IngotTensor y{};
-  host->output(node, 0, &y);
-  const int32_t count = host->input_count(node);
-  const auto input = [&](int32_t i, IngotTensor &tensor) {
-    if (i < count) host->input(node, i, &tensor);
-  };
-  return describe(op, ctx, input, y);
-}
-
-Product of_call(Op op, const IngotCall *call, const IngotCtx *ctx) {
-  const auto input = [&](int32_t i, IngotTensor &tensor) {
-    if (i < call->n_in) tensor = call->in[i];
-  };
-  return describe(op, ctx, input, call->out[0]);
-}
+using Op = ProductOp;
 
 ProductTuner *tuner(const IngotCtx *ctx) { return static_cast<ProductTuner *>(ctx->blas); }
 CublasLt *cublaslt_of(const IngotCtx *ctx) { return ctx->blas ? tuner(ctx)->cublaslt() : nullptr; }
@@ -105,7 +49,7 @@ void tune(const Product &p, IngotCtx *ctx) {
 template <Op op>
 int create(const IngotNode *node, IngotCtx *ctx, void **self) {
   char why[256];
-  const Product p = of_node(op, node, ctx);
+  const Product p = product_of_node(op, node, ctx);
   auto *state = new (std::nothrow) State{};
   if (!state) return ctx->host->error(ctx, "no memory for the state of a product");
   *self = state;
@@ -142,27 +86,27 @@ int multiply(const Product &p, int32_t algorithm, IngotCtx *ctx) {
 
 template <Op op>
 int enqueue_plain(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
-  const Product p = of_call(op, call, ctx);
+  const Product p = product_of_call(op, call, ctx);
   return report(launch_plain_product(p, static_cast<cudaStream_t>(ctx->stream)), "plain", p, ctx);
 }
 
 int enqueue_grouped(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
-  const Product p = of_call(Op::grouped, call, ctx);
+  const Product p = product_of_call(Op::grouped, call, ctx);
   return report(launch_grouped_product(p, static_cast<cudaStream_t>(ctx->stream)), "grouped", p, ctx);
 }
 
 int supports_grouped(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  return takes_grouped_product(of_node(Op::grouped, node, ctx), why, n);
+  return takes_grouped_product(product_of_node(Op::grouped, node, ctx), why, n);
 }
 
 template <Op op>
 int enqueue_stream(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
-  return stream(of_call(op, call, ctx), tactic, ctx);
+  return stream(product_of_call(op, call, ctx), tactic, ctx);
 }
 
 template <Op op>
 int enqueue_tile(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
-  const Product p = of_call(op, call, ctx);
+  const Product p = product_of_call(op, call, ctx);
   return report(tuner(ctx)->tile()->launch(p, tactic, ctx->workspace, ctx->workspace_bytes,
                                            static_cast<cudaStream_t>(ctx->stream)),
                 "tile", p, ctx);
@@ -170,7 +114,7 @@ int enqueue_tile(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
 
 template <Op op>
 int enqueue_cublaslt(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
-  const Product p = of_call(op, call, ctx);
+  const Product p = product_of_call(op, call, ctx);
   const int status = multiply(p, tactic, ctx);
   if (status < 0) return report(static_cast<cudaError_t>(-status), "cublaslt", p, ctx);
   if (!status) return 0;
@@ -181,7 +125,7 @@ int enqueue_cublaslt(void *, const IngotCall *call, int32_t tactic, IngotCtx *ct
 template <Op op>
 int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const State &state = *static_cast<State *>(self);
-  const Product p = of_call(op, call, ctx);
+  const Product p = product_of_call(op, call, ctx);
   const auto on = static_cast<cudaStream_t>(ctx->stream);
   const int32_t bucket = tactic_bucket(p.T), timed = state.tactics[std::countr_zero(static_cast<uint32_t>(bucket))];
   const auto done = [&](int32_t tactic, int32_t tuned_T) {
@@ -194,19 +138,19 @@ int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
 
 template <Op op>
 int supports_stream(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  return takes_stream_product(of_node(op, node, ctx), why, n);
+  return takes_stream_product(product_of_node(op, node, ctx), why, n);
 }
 
 template <Op op>
 int supports_tile(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  if (ctx->blas && tuner(ctx)->tile()) return TileProducts::takes(of_node(op, node, ctx), why, n);
+  if (ctx->blas && tuner(ctx)->tile()) return TileProducts::takes(product_of_node(op, node, ctx), why, n);
   snprintf(why, n, "this GPU has no wgmma");
   return 0;
 }
 
 template <Op op>
 int supports_cublaslt(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  if (cublaslt_of(ctx)) return takes_cublaslt_product(of_node(op, node, ctx), why, n);
+  if (cublaslt_of(ctx)) return takes_cublaslt_product(product_of_node(op, node, ctx), why, n);
   snprintf(why, n, "the library cuBLASLt was not found");
   return 0;
 }
