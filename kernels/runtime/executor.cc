@@ -95,7 +95,17 @@ void Executor::loop() {
     }
     publish();
   }
+  close();
+}
+
+// Cancels everything; what was launched has run when it returns.
+void Executor::close() {
   leader_.cancel_all();
+  try {
+    while (leader_.has_work()) leader_.step();
+  } catch (const std::exception &) {  // nobody is left who would hear of it
+    leader_.fail_all("");
+  }
   publish();
 }
 

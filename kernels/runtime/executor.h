@@ -18,7 +18,7 @@ class Executor {
  public:
   // `ranks` are bound and from now on belong to the thread.
   Executor(Ranks &ranks, const TokenBytes &tokens, const LeaderOptions &options);
-  // Cancels everything and waits for the step in flight.
+  // Cancels everything and waits for the steps in flight.
   ~Executor();
   Executor(const Executor &) = delete;
   Executor &operator=(const Executor &) = delete;
@@ -40,6 +40,7 @@ class Executor {
   bool receive();
   void collapse(const std::string &failure);
   void publish();
+  void close();
 
   Leader leader_;  // the thread's alone
   const RequestLimits limits_;

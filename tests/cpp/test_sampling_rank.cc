@@ -31,13 +31,16 @@ struct Watched : simulation::SamplingRank {
     ended.reset();
     for (size_t s = 0; s < step.slots_S.size(); ++s) ++samples[step.samples_S[s]];
     SamplingRank::launch(step);
+    ++in_flight;
   }
   StepResults finish() override {
     const StepResults results = SamplingRank::finish();
+    --in_flight;
     ended = std::chrono::steady_clock::now();
     return results;
   }
 
+  int in_flight = 0;
   std::map<int32_t, int> samples;  // how often a sequence of a step was nobody's, the rank's, the leader's
   std::vector<double> gaps;        // from the end of a step to the next launch, microseconds
   std::optional<std::chrono::steady_clock::time_point> ended;
@@ -244,6 +247,19 @@ void test_an_engine_that_fails_in_flight() {
   assert(contains(refusal([&] { executor.submit(given(prompt, 1)); }), "told to fail at step 4"));
 }
 
+// An executor that is closed in the midst of a text leaves no step in flight.
+void test_closing_waits_for_what_was_launched() {
+  Setting setting;
+  {
+    Executor executor(*setting.ranks, setting.tokens, setting.options());
+    const std::vector<int32_t> prompt{1};
+    executor.submit(given(prompt, 200));
+    IngotEvent event;
+    assert(executor.poll(&event, 1, 10) == 1);
+  }
+  assert(setting.watched->ahead() > 0 && setting.watched->in_flight == 0);
+}
+
 // What the host does between the end of a step and the next launch, events and inbox included.
 void measure_the_gap() {
   Setting setting;
@@ -272,6 +288,7 @@ int main() {
   test_logits_that_give_no_token();
   test_a_cancel_in_flight();
   test_an_engine_that_fails_in_flight();
+  test_closing_waits_for_what_was_launched();
   measure_the_gap();
   std::puts("sampling rank: ok");
 }
