@@ -119,7 +119,7 @@ PAIRS = [(F8, F8), (I8, I8), (BF16, F8), (F16, F8), (BF16, I8), (F16, I8)]
 
 @pytest.mark.parametrize("T", TOKENS)
 @pytest.mark.parametrize("x_dtype, weight_dtype", PAIRS, ids=str)
-@pytest.mark.parametrize("kernel", ["plain", "stream", "tile", "cublaslt", "tuned"])
+@pytest.mark.parametrize("kernel", ["plain", "stream", "tile", "cublaslt", "staged", "tuned"])
 def test_scaled_linear_is_the_product(kernel, x_dtype, weight_dtype, T):
     """ScaledLinear multiplies by the token's scale and the row's or the tensor's."""
     if kernel in ("tile", "cublaslt") and (x_dtype, weight_dtype) != (F8, F8):
@@ -135,20 +135,30 @@ def test_scaled_linear_is_the_product(kernel, x_dtype, weight_dtype, T):
 
     y_TF = scaled_linear(x_TD, x_scale_T, weight_FD, scale, bias_F, y_dtype, kernel)
 
-    short = (x_dtype, weight_dtype) == (F8, F8) and kernel in ("tile", "cublaslt", "tuned")
+    short = (x_dtype, weight_dtype) == (F8, F8) and kernel not in ("plain", "stream")
     summation = E4M3_SUMMATION if short else SUMMATION
     check(y_TF, x_TD, weight_FD, bias_F, x_scale_T, scale, summation)
 
 
 @pytest.mark.parametrize("codes", [I4, U4, I8], ids=str)
 @pytest.mark.parametrize(
-    "T, D, F, group", [(1, 256, 70, 32), (8, 1024, 48, 128), (33, 384, 37, 64)]
+    "T, D, F, group",
+    [
+        (1, 256, 70, 32),
+        (8, 1024, 48, 128),
+        (33, 384, 37, 64),
+        (100, 256, 96, 128),
+        (65, 8192, 2100, 64),
+    ],
 )
 @pytest.mark.parametrize("zero_points", [False, True])
 @pytest.mark.parametrize("x_dtype", [F16, BF16], ids=str)
-@pytest.mark.parametrize("kernel", ["stream", "plain"])
+@pytest.mark.parametrize("kernel", ["stream", "plain", "staged", "tuned"])
 def test_grouped_linear_is_the_product(kernel, x_dtype, zero_points, T, D, F, group, codes):
-    """GroupedLinear takes the zero from each code and multiplies by the scale of its group."""
+    """GroupedLinear takes the zero from each code and multiplies by the scale of its group.
+
+    In stages, as beyond 64 tokens, weights are first rounded to the type of x; nothing else is.
+    """
     rng = np.random.default_rng(D)
     x_TD, codes_FD = numbers(rng, (T, D), x_dtype), numbers(rng, (F, D), codes)
     scale_FN = rng.uniform(1e-3, 1e-2, (F, D // group)).astype(x_dtype)
@@ -161,7 +171,25 @@ def test_grouped_linear_is_the_product(kernel, x_dtype, zero_points, T, D, F, gr
     weight_FD = (codes_FD.astype(np.float64) - zeros) * np.repeat(
         scale_FN.astype(np.float64), group, 1
     )
+    if kernel == "staged" or (kernel == "tuned" and T > 64):
+        weight_FD = weight_FD.astype(x_dtype)
     check(y_TF, x_TD, weight_FD, bias_F)
+
+
+@pytest.mark.parametrize("T", [129, 1000])
+@pytest.mark.parametrize("x_dtype, weight_dtype", PAIRS, ids=str)
+def test_stages_go_on_where_a_part_ends(x_dtype, weight_dtype, T):
+    """Products of more than one part of rows, or of tokens, are whole."""
+    rng = np.random.default_rng(T)
+    D, F = (9216, 2304) if x_dtype.itemsize == 2 else (128, 16400)
+    x_TD, weight_FD = numbers(rng, (T, D), x_dtype), numbers(rng, (F, D), weight_dtype)
+    x_scale_T = rng.uniform(0.5, 2, T).astype(F32) if x_dtype.itemsize == 1 else None
+    scale_F = rng.uniform(1e-4, 1e-3, F).astype(F32)
+
+    y_TF = scaled_linear(x_TD, x_scale_T, weight_FD, scale_F, None, BF16, "staged")
+
+    summation = E4M3_SUMMATION if x_dtype == F8 else SUMMATION
+    check(y_TF, x_TD, weight_FD, None, x_scale_T, scale_F, summation)
 
 
 @pytest.mark.parametrize("x_dtype, weight_dtype", [(BF16, BF16), (F16, F16), *PAIRS], ids=str)

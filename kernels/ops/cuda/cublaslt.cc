@@ -21,6 +21,10 @@ int cuda_type(int32_t dtype) {
       return CUDA_R_16BF;
     case INGOT_F8E4M3:
       return CUDA_R_8F_E4M3;
+    case INGOT_I8:
+      return CUDA_R_8I;
+    case INGOT_I32:
+      return CUDA_R_32I;
     default:
       return -1;
   }
@@ -95,10 +99,12 @@ CublasLt::Problem *CublasLt::problem(const CublasLtShape &shape) {
   Problem &made = problems_[shape];
   const auto D = static_cast<uint64_t>(shape.D), F = static_cast<uint64_t>(shape.F);
   void *description = nullptr;
-  bool good = !api_.create_description(&description, cublas_compute_32f, CUDA_R_32F) &&
+  const bool integers = shape.x_dtype == INGOT_I8;
+  bool good = !api_.create_description(&description, integers ? cublas_compute_32i : cublas_compute_32f,
+                                       integers ? CUDA_R_32I : CUDA_R_32F) &&
               !api_.create_layout(&made.a, cuda_type(shape.weight_dtype), D, F, shape.D) &&
               !api_.create_layout(&made.b, cuda_type(shape.x_dtype), D, 1, shape.D) &&
-              !api_.create_layout(&made.d, cuda_type(shape.y_dtype), F, 1, shape.F);
+              !api_.create_layout(&made.d, cuda_type(shape.y_dtype), F, 1, shape.y_stride);
   const auto set = [&](int attribute, int32_t value) {
     good = good && !api_.set_description(description, attribute, &value, sizeof value);
   };
@@ -191,8 +197,10 @@ int CublasLt::multiply(const CublasLtShape &shape, const Operands &operands, int
   }
   if (chosen->workspace_bytes > bytes) return not_supported;
   set_columns(*problem, T);
-  const float one = 1, zero = 0;
-  return api_.matmul(handle_, problem->description, &one, operands.weight_FD, problem->a, operands.x_TD, problem->b,
+  const float one = 1, zero = 0;  // zero has no bits, as an integer neither
+  const int32_t integer_one = 1;
+  const void *alpha = shape.x_dtype == INGOT_I8 ? static_cast<const void *>(&integer_one) : &one;
+  return api_.matmul(handle_, problem->description, alpha, operands.weight_FD, problem->a, operands.x_TD, problem->b,
                      &zero, operands.y_TF, problem->d, operands.y_TF, problem->d, &chosen->algorithm, workspace, bytes,
                      stream);
 }

@@ -14,7 +14,8 @@ namespace ingot {
 
 // What a matrix product of cuBLASLt depends on besides pointers and the number of tokens.
 struct CublasLtShape {
-  int32_t F, D, weight_dtype, x_dtype, y_dtype, bias_dtype;  // bias_dtype 0: none
+  int32_t F, D, weight_dtype, x_dtype, y_dtype, bias_dtype;  // bias_dtype 0: none; i8 codes: y is i32
+  int32_t y_stride;                                          // numbers from one token's y to the next one's
   bool scaled;                                               // by a vector of rows and one of tokens
   auto operator<=>(const CublasLtShape &) const = default;
 };

@@ -51,4 +51,13 @@ int launch_cublaslt_product(CublasLt &lt, const Product &product, int32_t tuned_
                             size_t workspace_bytes, cudaStream_t stream);
 size_t cublaslt_workspace(int64_t F);
 
+// Products by cuBLASLt with own kernels around them, for many tokens: codes beside x of 16 bits, whose weights are
+// unpacked, and codes on both sides, whose sums are scaled afterwards. Codes in groups become numbers of the type of x,
+// which rounds them. algorithm and status are as above.
+bool takes_staged_product(const Product &product, char *why, size_t n);
+int32_t staged_algorithms(CublasLt &lt, const Product &product, int32_t T);
+int launch_staged_product(CublasLt &lt, const Product &product, int32_t tuned_T, int32_t algorithm, void *workspace,
+                          size_t workspace_bytes, cudaStream_t stream);
+size_t staged_workspace(int64_t T, int64_t F, int64_t D, bool in_groups);
+
 }  // namespace ingot

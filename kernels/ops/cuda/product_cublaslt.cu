@@ -19,7 +19,7 @@ __global__ void repeat_scale(const float *scale, float *scale_F, int F) {
 bool scaled(const Product &p) { return p.x_dtype == INGOT_F8E4M3; }
 
 CublasLtShape shape_of(const Product &p) {
-  return {p.F, p.D, p.weight_dtype, p.x_dtype, p.y_dtype, p.bias_dtype, scaled(p)};
+  return {p.F, p.D, p.weight_dtype, p.x_dtype, p.y_dtype, p.bias_dtype, p.F, scaled(p)};
 }
 
 size_t scale_bytes(int64_t F) { return (static_cast<size_t>(F) * sizeof(float) + 255) / 256 * 256; }

@@ -40,12 +40,17 @@ __device__ inline void store_number(void *data, int32_t dtype, int64_t i, float 
   }
 }
 
-// Scales, bias and the one rounding, in the order of the definition; never contracted, so every kernel ends alike.
-__device__ inline void store_product(const Product &p, int64_t t, int64_t f, float sum) {
+// Scales and bias in the order of the definition; never contracted, so every kernel ends alike.
+__device__ inline float product_number(const Product &p, int64_t t, int64_t f, float sum) {
   if (p.x_scale_T) sum = __fmul_rn(sum, p.x_scale_T[t]);
   if (p.scale_F) sum = __fmul_rn(sum, p.scale_F[f * p.scale_step]);
   if (p.bias_F) sum = __fadd_rn(sum, number_at(p.bias_F, p.bias_dtype, f));
-  store_number(p.y_TF, p.y_dtype, t * p.F + f, sum);
+  return sum;
+}
+
+// The same with the one rounding.
+__device__ inline void store_product(const Product &p, int64_t t, int64_t f, float sum) {
+  store_number(p.y_TF, p.y_dtype, t * p.F + f, product_number(p, t, f, sum));
 }
 
 }  // namespace ingot

@@ -6,7 +6,9 @@
 namespace ingot {
 namespace {
 
-constexpr int32_t most_stream_tokens = 64;        // above, the stream is not tried beside cuBLASLt
+constexpr int32_t most_stream_tokens = 128;       // above, the stream is not tried beside cuBLASLt
+constexpr int32_t least_staged_tokens = 32;       // below, stages are not tried
+constexpr int32_t most_finished_tokens = 512;     // above, they are not tried beside cuBLASLt's own scales
 constexpr size_t cold_bytes = size_t{256} << 20;  // of weights, so that no L2 cache holds them
 constexpr size_t most_bytes = size_t{1} << 30;    // of x and y
 
@@ -28,7 +30,9 @@ std::string machine_name(const CublasLt *cublaslt) {
 class ProductTuner::Scratch {
  public:
   Scratch(const Product &p, int32_t most_tokens) : product_(p) {
-    weight_bytes_ = (static_cast<size_t>(p.F) * static_cast<size_t>(p.D) * bytes_of(p.weight_dtype) + 255) / 256 * 256;
+    const size_t numbers = static_cast<size_t>(p.F) * static_cast<size_t>(p.D);
+    const bool four_bits = p.weight_dtype == INGOT_I4 || p.weight_dtype == INGOT_U4;
+    weight_bytes_ = ((four_bits ? numbers / 2 : numbers * bytes_of(p.weight_dtype)) + 255) / 256 * 256;
     copies = std::max<size_t>(1, cold_bytes / weight_bytes_);
     const auto T = static_cast<size_t>(most_tokens), F = static_cast<size_t>(p.F), D = static_cast<size_t>(p.D);
     product_.weight_FD = weights_ = take(weight_bytes_ * copies);
@@ -37,7 +41,12 @@ class ProductTuner::Scratch {
     if (p.bias_dtype) product_.bias_F = take(F * bytes_of(p.bias_dtype));
     if (p.x_scale_dtype) product_.x_scale_T = static_cast<float *>(take(T * sizeof(float)));
     if (p.scale_dtype) product_.scale_F = static_cast<float *>(take(F * sizeof(float)));
-    workspace_bytes = cublaslt_workspace(p.F);
+    if (p.N) {
+      const auto N = static_cast<size_t>(p.N);
+      product_.group_scale_FN = take(F * N * bytes_of(p.group_scale_dtype));
+      if (p.zero_FN) product_.zero_FN = static_cast<int8_t *>(take(F * N));
+    }
+    workspace_bytes = std::max(cublaslt_workspace(p.F), staged_workspace(most_tokens, p.F, p.D, p.N > 0));
     workspace = take(workspace_bytes);
   }
   ~Scratch() {
@@ -81,6 +90,10 @@ ProductTuner::ProductTuner(std::string *why)
 
 int ProductTuner::launch(const Product &p, int32_t tactic, int32_t tuned_T, void *workspace, size_t workspace_bytes,
                          cudaStream_t stream) {
+  if (tactic >= Tactics::first_staged && cublaslt_) {
+    return launch_staged_product(*cublaslt_, p, tuned_T, tactic - Tactics::first_staged, workspace, workspace_bytes,
+                                 stream);
+  }
   if (tactic >= Tactics::first_cublaslt && cublaslt_) {
     return launch_cublaslt_product(*cublaslt_, p, tuned_T, tactic - Tactics::first_cublaslt, workspace, workspace_bytes,
                                    stream);
@@ -88,6 +101,7 @@ int ProductTuner::launch(const Product &p, int32_t tactic, int32_t tuned_T, void
   if (tactic >= Tactics::first_tile && tile_) {
     return -static_cast<int>(tile_->launch(p, tactic - Tactics::first_tile, workspace, workspace_bytes, stream));
   }
+  if (p.N) return -static_cast<int>(launch_grouped_product(p, stream));
   return -static_cast<int>(launch_stream_product(p, tactic, stream));
 }
 
@@ -119,8 +133,11 @@ int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scrat
   char why[256];
   std::vector<int32_t> candidates;
   const bool multiplies = cublaslt_ && takes_cublaslt_product(p, why, sizeof why);
-  if (takes_stream_product(p, why, sizeof why) && (T <= most_stream_tokens || !multiplies)) {
-    for (int32_t i = 0; i < stream_variants(T); ++i) candidates.push_back(i);
+  const bool staged = cublaslt_ && T >= least_staged_tokens && takes_staged_product(p, why, sizeof why) &&
+                      (T <= most_finished_tokens || !multiplies);
+  const bool streams = p.N ? takes_grouped_product(p, why, sizeof why) : takes_stream_product(p, why, sizeof why);
+  if (streams && (T <= most_stream_tokens || !(multiplies || staged))) {
+    for (int32_t i = 0; i < (p.N ? 1 : stream_variants(T)); ++i) candidates.push_back(i);
   }
   if (tile_ && T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why)) {
     for (int32_t i = 0; i < TileProducts::variants; ++i) candidates.push_back(Tactics::first_tile + i);
@@ -128,6 +145,10 @@ int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scrat
   if (multiplies) {
     const int32_t n = cublaslt_algorithms(*cublaslt_, p, T);
     for (int32_t i = 0; i < n; ++i) candidates.push_back(Tactics::first_cublaslt + i);
+  }
+  if (staged) {
+    const int32_t n = staged_algorithms(*cublaslt_, p, T);
+    for (int32_t i = 0; i < n; ++i) candidates.push_back(Tactics::first_staged + i);
   }
   int32_t best = Tactics::none;
   for (const int32_t tactic : candidates) {

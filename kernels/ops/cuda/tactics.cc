@@ -13,7 +13,7 @@
 namespace ingot {
 namespace {
 
-constexpr const char *title = "ingot-tactics 1";
+constexpr const char *title = "ingot-tactics 2";
 
 }  // namespace
 
@@ -24,8 +24,8 @@ int32_t tactic_bucket(int32_t T) {
 }
 
 TacticKey tactic_key(const Product &p, int32_t T) {
-  return {p.F,          p.D, p.weight_dtype, p.x_dtype, p.y_dtype, p.bias_dtype, p.x_scale_dtype, p.scale_dtype,
-          p.scale_step, T};
+  return {p.F, p.D, p.weight_dtype, p.x_dtype, p.y_dtype, p.bias_dtype, p.x_scale_dtype, p.scale_dtype, p.scale_step,
+          p.N, T};
 }
 
 int32_t Tactics::find(const TacticKey &key) const {
@@ -44,7 +44,7 @@ void Tactics::read(const std::string &path) {
     TacticKey k{};
     Entry entry{};
     words >> k.F >> k.D >> k.weight_dtype >> k.x_dtype >> k.y_dtype >> k.bias_dtype >> k.x_scale_dtype >>
-        k.scale_dtype >> k.scale_step >> k.T >> entry.tactic >> entry.microseconds;
+        k.scale_dtype >> k.scale_step >> k.N >> k.T >> entry.tactic >> entry.microseconds;
     if (words && entry.tactic >= 0) entries_.try_emplace(k, entry);
   }
 }
@@ -60,8 +60,8 @@ bool Tactics::write(const std::string &path) {
     file << title << '\n' << machine_ << '\n';
     for (const auto &[k, entry] : entries_) {
       file << k.F << ' ' << k.D << ' ' << k.weight_dtype << ' ' << k.x_dtype << ' ' << k.y_dtype << ' ' << k.bias_dtype
-           << ' ' << k.x_scale_dtype << ' ' << k.scale_dtype << ' ' << k.scale_step << ' ' << k.T << ' ' << entry.tactic
-           << ' ' << entry.microseconds << '\n';
+           << ' ' << k.x_scale_dtype << ' ' << k.scale_dtype << ' ' << k.scale_step << ' ' << k.N << ' ' << k.T << ' '
+           << entry.tactic << ' ' << entry.microseconds << '\n';
     }
     if (!file.flush()) return false;
   }

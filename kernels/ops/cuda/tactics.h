@@ -11,7 +11,7 @@ namespace ingot {
 
 // T is a bucket: tactics are timed for these numbers of tokens and serve every smaller one down to the next.
 struct TacticKey {
-  int32_t F, D, weight_dtype, x_dtype, y_dtype, bias_dtype, x_scale_dtype, scale_dtype, scale_step, T;
+  int32_t F, D, weight_dtype, x_dtype, y_dtype, bias_dtype, x_scale_dtype, scale_dtype, scale_step, N, T;
   auto operator<=>(const TacticKey &) const = default;
 };
 
@@ -20,11 +20,11 @@ int32_t tactic_bucket(int32_t T);
 
 TacticKey tactic_key(const Product &product, int32_t T);
 
-// A tactic is a variant of the stream, or first_cublaslt and more: an algorithm of cuBLASLt. Numbers hold for one
-// `machine`.
+// A tactic is a variant of the stream, or from first_tile on one of the tiles, from first_cublaslt on an algorithm of
+// cuBLASLt, from first_staged on one of those beside own kernels. Numbers hold for one `machine`.
 class Tactics {
  public:
-  static constexpr int32_t first_tile = 50, first_cublaslt = 100, none = -1;
+  static constexpr int32_t first_tile = 50, first_cublaslt = 100, first_staged = 200, none = -1;
 
   // machine: one line naming GPU, driver and library.
   explicit Tactics(std::string machine) : machine_(std::move(machine)) {}
