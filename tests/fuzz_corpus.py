@@ -94,8 +94,8 @@ def steps() -> Iterator[bytes]:
 
     def message(sequences, ids, rows, samplings=(), updates=(), copies=()) -> bytes:
         tokens, longest = sum(s[1] for s in sequences), max((s[1] for s in sequences), default=0)
-        head = (0x50544749, 2, 7, 0, tokens, len(sequences), len(rows), longest)
-        text = struct.pack("<IIQiiiiiiii", *head, len(samplings), len(updates), len(copies))
+        head = (0x50544749, 4, 7, 0, tokens, len(sequences), len(rows), longest)
+        text = struct.pack("<IIQ10i", *head, len(samplings), len(updates), len(copies), 0, 0)
         text += b"".join(
             struct.pack("<QiiffiiffffII", 99, slot, 5, 0.5, 0.9, -1, 0, 0, 1, 0, 0, 0, 3)
             for slot in samplings
@@ -109,7 +109,7 @@ def steps() -> Iterator[bytes]:
     pages = [(group, 1, column, 1 + column) for group in (0, 1) for column in (0, 1)]
     yield message([(1, 5, 0, 0, 1)], [3, 1, 4, 1, 5], [4], [1], pages)
     yield message([(1, 1, 5, 0, 1)], [-1], [0])
-    mixed = [(2, 1, 5, 0, 1), (0, 3, 0, 0, 0)]
+    mixed = [(2, 1, 5, 0, 2), (0, 3, 0, 0, 0)]
     pages = [(0, 2, 1, 6), (1, 2, 1, 5), (0, 0, 0, 3), (1, 0, 0, 2)]
     yield message(mixed, [-1, 11, 12, 13], [0], [0], pages, [(0, 4, 6), (1, 3, 5)])
 
