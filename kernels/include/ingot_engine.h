@@ -59,6 +59,7 @@ typedef struct {
   int32_t max_pages;     /* M, columns of a page table row: the most pages of one sequence in any group */
   int32_t vocab;
   int64_t weight_bytes, activation_bytes; /* resident, for the memory ledger */
+  int32_t capturable; /* 1: what enqueue does for the first function may be captured into a graph of ctx->accelerator */
 } IngotEngineSpec;
 
 /* Memory of the cache groups: pools[g][t] is tensor t of group g, pages[g] its P. Page 0 belongs to nobody: padding
@@ -82,6 +83,8 @@ struct IngotStep {
   const IngotTensor *fields;
   int32_t n_fields;
   const IngotNamedTensor *named; /* what the fields are called: the function's `fields` */
+  const IngotTensor *host_fields; /* the same on the host, for `prepare`; -1 among ids stands for a token that only the
+                                     device knows. NULL: `fields` are on the host */
 };
 
 typedef struct {
@@ -89,8 +92,9 @@ typedef struct {
   const char *directory; /* the rank's folder: rank0/ */
   IngotCtx *ctx;
   int32_t threads;     /* CPU: size of the pool; 0: one per core */
-  const char *kernels; /* CPU: "auto", "avx512", "avx2", "portable", "naive"; NULL: auto */
+  const char *kernels; /* "auto", "batch_invariant"; CPU: "avx512", "avx2", "portable", "naive"; NULL: auto */
   int32_t profile;     /* 1: take the time of every op */
+  int32_t tune;        /* IngotTune: whether kernels may time their tactics while the engine is opened */
 } IngotEngineOptions;
 
 /* How long one op of the plan took, all its calls together. */

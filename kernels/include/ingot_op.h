@@ -125,6 +125,8 @@ struct IngotCtx {
   void *owner; /* the engine's own; kernels leave it alone */
   const char *directory; /* of the engine; NULL: none. Tactics that were baked into it lie there */
   int32_t tune;          /* IngotTune */
+  const struct IngotDeviceApi *accelerator; /* of ingot_device.h; NULL: the device is the host itself */
+  void *accelerator_self;                   /* what its `open` gave; its errors are recorded with this context */
 };
 
 typedef struct {

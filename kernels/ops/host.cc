@@ -1,6 +1,7 @@
 #include "ops/host.h"
 
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 
@@ -72,8 +73,10 @@ void output(const IngotNode *node, int32_t i, IngotTensor *tensor) { *tensor = t
 
 void step_field(const IngotStep *step, const char *name, IngotTensor *tensor) {
   *tensor = IngotTensor{};
+  const bool apart = step->size >= offsetof(IngotStep, host_fields) + sizeof step->host_fields && step->host_fields;
+  const IngotTensor *fields = apart ? step->host_fields : step->fields;
   for (int32_t i = 0; i < step->n_fields; ++i) {
-    if (std::strcmp(step->named[i].name, name) == 0) *tensor = step->fields[i];
+    if (std::strcmp(step->named[i].name, name) == 0) *tensor = fields[i];
   }
 }
 
