@@ -1,17 +1,14 @@
-// Times the products of Llama-2-7B by every kernel, and checks each kernel
-// against the plain one on the way.
+// Times the products of Llama-2-7B by every kernel, and checks each kernel against the plain one on the way.
 //
-//   nvcc -std=c++20 -O3 -gencode arch=compute_90a,code=sm_90a
-//   --expt-relaxed-constexpr -Ikernels -Ikernels/include
-//        tests/gpu/bench_products.cu kernels/ops/cuda/product*.cu
-//        kernels/ops/cuda/{cublaslt*,tactics,product_tuner}.cc -ldl -o
-//        bench_products
+//   nvcc -std=c++20 -O3 -gencode arch=compute_90a,code=sm_90a --expt-relaxed-constexpr -Ikernels -Ikernels/include
+//        tests/gpu/bench_products.cu kernels/ops/cuda/product*.cu -ldl -o bench_products
+//        kernels/ops/cuda/{cublaslt,cublaslt_library,tactics,product_tuner,product_staged}.cc
 //   ./bench_products [check] [single] [chain] [tune]      all without arguments
 //
-// "single": one shape after another, each launch another copy of the weights,
-// so that the L2 cache holds none, inside a CUDA graph. "chain": the four
-// products of 32 layers, each reading what the one before wrote. "tune": what
-// the tuner chooses, and how long it takes; its file goes to XDG_CACHE_HOME.
+// "single": one shape after another, each launch another copy of the weights, so that the L2 cache holds none, inside a
+// CUDA graph. "chain": the four products of 32 layers, each reading what the one before wrote, all by one kernel or
+// each by the one that the tuner chose. "tune": what the tuner chooses, and how long it takes; its file goes to
+// XDG_CACHE_HOME.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -90,9 +87,11 @@ void *random(size_t n, int dtype, unsigned seed) {
   return data;
 }
 
+int multiprocessors = 0;
+
 Product product(const Types &types, const Shape &shape, int T) {
   Product p{};
-  p.sm = 90;
+  p.sm = 90, p.sm_count = multiprocessors;
   p.T = T, p.F = shape.F, p.D = shape.D;
   p.x_dtype = types.x, p.weight_dtype = types.weight, p.y_dtype = types.y;
   if (types.token_scales) p.x_scale_dtype = INGOT_F32;
@@ -128,6 +127,12 @@ std::vector<Kernel> kernels_of(const Product &p) {
                          [i](const Product &q, cudaStream_t stream) { return launch_stream_product(q, i, stream); }});
     }
   }
+  if (p.T <= 8 && takes_ring_product(p, why, sizeof why)) {
+    for (int i = 0; i < ring_variants; ++i) {
+      kernels.push_back({"ring" + std::to_string(i),
+                         [i](const Product &q, cudaStream_t stream) { return launch_ring_product(q, i, stream); }});
+    }
+  }
   if (tile && p.T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why)) {
     for (int i = 0; i < TileProducts::variants; ++i) {
       kernels.push_back({"tile" + std::to_string(i), [i](const Product &q, cudaStream_t stream) {
@@ -154,8 +159,7 @@ std::vector<Kernel> kernels_of(const Product &p) {
   return kernels;
 }
 
-// Median microseconds of what `enqueue` puts into a graph; negative: it
-// refused.
+// Median microseconds of what `enqueue` puts into a graph; negative: it refused.
 double microseconds(const std::function<int(cudaStream_t)> &enqueue) {
   cudaStream_t stream;
   CHECK(cudaStreamCreate(&stream));
@@ -245,11 +249,9 @@ void check() {
             const int status = kernel.launch(p, nullptr);
             CHECK(cudaDeviceSynchronize());
             const std::vector<float> found = floats_of(y, types.y, n);
-            // Both round once to y, by half a unit each. The sums differ by
-            // what their orders add, a part of the sum of magnitudes, which for
-            // numbers of random signs is about sqrt(D) times their size; tensor
-            // cores that multiply e4m3 keep 14 bits for up to 128 products
-            // (test_products.py says more).
+            // Both round once to y, by half a unit each. The sums differ by what their orders add, a part of the sum
+            // of magnitudes, which for numbers of random signs is about sqrt(D) times their size; tensor cores that
+            // multiply e4m3 keep 14 bits for up to 128 products (test_products.py says more).
             // Weights in groups are rounded to 16 bits in stages; the rounding of each is independent.
             const bool rounds = types.group && kernel.name.starts_with("staged");
             const double half_unit = std::ldexp(1.0, types.y == INGOT_BF16 ? -8 : -11);
@@ -272,13 +274,14 @@ void check() {
                   types.name, shape.name, T, with_bias, kernel.name.c_str(), status, worst, where / F, where % F,
                   found[where], wanted[where]);
             }
-            if (kernel.name == "stream0" && !with_bias) {
-              if (T == 1)
+            if ((kernel.name == "stream0" || kernel.name.starts_with("ring")) && !with_bias) {
+              if (T == 1 && kernel.name == "stream0")
                 first_rows.push_back({kernel.name, std::vector<float>(found.begin(), found.begin() + shape.F)});
               for (auto &[name, row] : first_rows) {
                 if (!std::equal(row.begin(), row.end(), found.begin())) {
                   ++bad;
-                  printf("NOT INVARIANT %s %s T=%d %s\n", types.name, shape.name, T, name.c_str());
+                  printf("NOT INVARIANT %s %s T=%d %s and %s\n", types.name, shape.name, T, name.c_str(),
+                         kernel.name.c_str());
                 }
               }
             }
@@ -352,6 +355,10 @@ void single() {
 }
 
 void chain() {
+  std::string why;
+  ProductTuner tuner(&why);
+  cudaStream_t stream;
+  CHECK(cudaStreamCreate(&stream));
   for (const Types &types : {bf16, fp8}) {
     size_t elements = 0;
     for (const Shape &shape : layer) elements += static_cast<size_t>(shape.F) * static_cast<size_t>(shape.D);
@@ -360,8 +367,10 @@ void chain() {
     auto *weights = static_cast<uint8_t *>(random(elements * layers, types.weight, 1));
     void *buffers[2] = {random(size_t{256} * 22016, INGOT_BF16, 2), random(size_t{256} * 22016, INGOT_BF16, 3)};
     void *scale = random(22016, INGOT_F32, 4), *x_scale = random(256, INGOT_F32, 5);
+    for (const Shape &shape : layer) tuner.tune(product(types, shape, 128), "", true, stream);
     for (const int T : {1, 2, 4, 8, 16, 32, 64, 128}) {
-      for (const char *which : {"stream0", "stream1", "tile0", "tile1", "cublaslt0", "staged0"}) {
+      for (const char *which :
+           {"tuned", "stream0", "stream1", "ring0", "ring1", "ring2", "tile0", "tile1", "cublaslt0", "staged0"}) {
         const double us = microseconds([&](cudaStream_t stream) {
           size_t at = 0;
           int turn = 0;
@@ -373,6 +382,10 @@ void chain() {
               if (p.scale_dtype) p.scale_F = static_cast<float *>(scale);
               if (p.x_scale_dtype) p.x_scale_T = static_cast<float *>(x_scale);
               int status = -1;
+              const int bucket = tactic_bucket(T), tactic = tuner.tactic(p, bucket);
+              if (!strcmp(which, "tuned") && tactic != Tactics::none) {
+                status = tuner.launch(p, tactic, bucket, workspace, workspace_bytes, stream);
+              }
               for (const Kernel &kernel : kernels_of(p)) {
                 if (kernel.name == which) status = kernel.launch(p, stream);
               }
@@ -420,6 +433,7 @@ int main(int argc, char **argv) {
   };
   std::string why;
   CHECK(cudaMalloc(&workspace, workspace_bytes));
+  CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
   lt = CublasLt::open(&why);
   tile = TileProducts::open().release();
   printf("tile: %s; cuBLASLt: %s\n", tile ? "yes" : "no",

@@ -22,6 +22,7 @@ struct Product {
   int32_t T, F, D, N;
   int32_t x_dtype, weight_dtype, y_dtype, bias_dtype, x_scale_dtype, scale_dtype, group_scale_dtype;  // 0: absent
   int32_t sm;          // 90: kernels launch programmatically dependent
+  int32_t sm_count;    // multiprocessors
   int32_t scale_step;  // 1: scale_F has one for each row of weight; 0: one for all
 };
 
@@ -36,6 +37,13 @@ cudaError_t launch_plain_product(const Product &product, cudaStream_t stream);
 bool takes_stream_product(const Product &product, char *why, size_t n);
 int32_t stream_variants(int32_t T);
 cudaError_t launch_stream_product(const Product &product, int32_t variant, cudaStream_t stream);
+
+// The same sums as variant 0's, with weights that the copy engine brings: up to 8 tokens at a time.
+// Variants differ in when the next kernel may come: just before the last weights are asked for, at once, or a ring's
+// length before.
+constexpr int32_t ring_variants = 3;
+bool takes_ring_product(const Product &product, char *why, size_t n);
+cudaError_t launch_ring_product(const Product &product, int32_t variant, cudaStream_t stream);
 
 // The same for codes in groups; one order of summation whatever T.
 bool takes_grouped_product(const Product &product, char *why, size_t n);

@@ -27,7 +27,7 @@ Product describe(ProductOp op, const IngotCtx *ctx, const Input &input, const In
   const IngotTensor x_scale = tensor(places.x_scale), scale = tensor(places.scale);
   const IngotTensor group_scale = tensor(places.group_scale), zero = tensor(places.zero);
   Product p{};
-  p.sm = ctx->sm;
+  p.sm = ctx->sm, p.sm_count = ctx->sm_count;
   p.x_TD = x.data, p.x_dtype = x.dtype;
   p.weight_FD = weight.data, p.weight_dtype = weight.dtype;
   p.y_TF = y.data, p.y_dtype = y.dtype;

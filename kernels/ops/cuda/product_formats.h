@@ -6,6 +6,7 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
+#include "ingot_op.h"
 #include "ops/cuda/mma.h"
 
 namespace ingot {
@@ -142,5 +143,19 @@ struct F8Both {
   static __device__ void weights(const uint4 &raw, uint32_t (&a)[8]) { f8_pairs<ToF16>(raw, a); }
   static __device__ void x(const uint4 (&raw)[1], uint32_t (&b)[8]) { f8_pairs<ToF16>(raw[0], b); }
 };
+
+// Calls with(Format) for the pair of types; false: there is none.
+template <class With>
+bool with_format(int32_t x, int32_t weight, With with) {
+  if (x == INGOT_BF16 && weight == INGOT_BF16) return with(SameFormat<Bf16Mma, 8>()), true;
+  if (x == INGOT_F16 && weight == INGOT_F16) return with(SameFormat<F16Mma, 8>()), true;
+  if (x == INGOT_F8E4M3 && weight == INGOT_F8E4M3) return with(F8Both()), true;
+  if (x == INGOT_I8 && weight == INGOT_I8) return with(SameFormat<I8Mma, 16>()), true;
+  if (x == INGOT_BF16 && weight == INGOT_F8E4M3) return with(F8Codes<ToBf16>()), true;
+  if (x == INGOT_F16 && weight == INGOT_F8E4M3) return with(F8Codes<ToF16>()), true;
+  if (x == INGOT_BF16 && weight == INGOT_I8) return with(I8Codes<ToBf16>()), true;
+  if (x == INGOT_F16 && weight == INGOT_I8) return with(I8Codes<ToF16>()), true;
+  return false;
+}
 
 }  // namespace ingot

@@ -22,20 +22,6 @@ cudaError_t launch_variant(const Product &p, int32_t variant, cudaStream_t on) {
   return launch_stream<Format, 8, 8, 2, 1>(p, on);
 }
 
-// Calls with(Format) for the pair of types; false: there is none.
-template <class With>
-bool with_format(int32_t x, int32_t weight, With with) {
-  if (x == INGOT_BF16 && weight == INGOT_BF16) return with(SameFormat<Bf16Mma, 8>()), true;
-  if (x == INGOT_F16 && weight == INGOT_F16) return with(SameFormat<F16Mma, 8>()), true;
-  if (x == INGOT_F8E4M3 && weight == INGOT_F8E4M3) return with(F8Both()), true;
-  if (x == INGOT_I8 && weight == INGOT_I8) return with(SameFormat<I8Mma, 16>()), true;
-  if (x == INGOT_BF16 && weight == INGOT_F8E4M3) return with(F8Codes<ToBf16>()), true;
-  if (x == INGOT_F16 && weight == INGOT_F8E4M3) return with(F8Codes<ToF16>()), true;
-  if (x == INGOT_BF16 && weight == INGOT_I8) return with(I8Codes<ToBf16>()), true;
-  if (x == INGOT_F16 && weight == INGOT_I8) return with(I8Codes<ToF16>()), true;
-  return false;
-}
-
 int refuse(char *why, size_t n, const char *reason) {
   snprintf(why, n, "%s", reason);
   return 0;

@@ -15,7 +15,8 @@ template <int dtype, int N>
 cudaError_t launch_tile(const Product &p, int32_t variant, const CUtensorMap &weights, const CUtensorMap &x,
                         Share share, int blocks, cudaStream_t on) {
   using Work = Tile<dtype, N>;
-  const int room = (variant == 0 ? 113 : 227) * 1024 - 2 * most_stages * 8;
+  const int room = 113 * 1024 - 2 * most_stages * 8;  // so that the next kernel's block has room, too
+  share.ahead = variant == 0 ? 1 << 30 : 2;
   share.stages = std::min(most_stages, room / Work::stage_bytes);
   const int bytes = share.stages * (Work::stage_bytes + 16);
   const cudaError_t error = cudaFuncSetAttribute(tile<dtype, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
@@ -120,7 +121,7 @@ cudaError_t TileProducts::launch_part(const Product &p, int32_t variant, void *w
                    CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                    CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
   };
-  Share share{static_cast<float *>(workspace), flags_, 0, (p.D + columns - 1) / columns, 0};
+  Share share{static_cast<float *>(workspace), flags_, 0, (p.D + columns - 1) / columns, 0, 0};
   share.total = static_cast<int64_t>(share.pieces) * ((p.F + rows - 1) / rows);
   const int blocks = static_cast<int>(std::min<int64_t>({multiprocessors_, most_blocks, share.total}));
   const size_t needed = static_cast<size_t>(blocks) * rows * static_cast<size_t>(width(p.T)) * sizeof(float);

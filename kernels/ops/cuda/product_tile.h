@@ -19,8 +19,8 @@ class TileProducts {
 
   static bool takes(const Product &product, char *why, size_t n);
 
-  // Variant 0 leaves room for the next kernel to fetch its weights; 1 takes all of the shared memory. Sums are made in
-  // one order, which depends on the shape and on the number of multiprocessors.
+  // The next kernel may fetch its weights at once in variant 0, in 1 when this one's are nearly all asked for. Sums are
+  // made in one order, which depends on the shape and on the number of multiprocessors.
   static constexpr int32_t variants = 2, most_tokens = 128;
   cudaError_t launch(const Product &product, int32_t variant, void *workspace, size_t workspace_bytes,
                      cudaStream_t stream) const;

@@ -7,6 +7,7 @@ namespace ingot {
 namespace {
 
 constexpr int32_t most_stream_tokens = 128;       // above, the stream is not tried beside cuBLASLt
+constexpr int32_t most_ring_tokens = 8;           // above, weights would be read once more
 constexpr int32_t least_staged_tokens = 32;       // below, stages are not tried
 constexpr int32_t most_finished_tokens = 512;     // above, they are not tried beside cuBLASLt's own scales
 constexpr size_t cold_bytes = size_t{256} << 20;  // of weights, so that no L2 cache holds them
@@ -101,6 +102,9 @@ int ProductTuner::launch(const Product &p, int32_t tactic, int32_t tuned_T, void
   if (tactic >= Tactics::first_tile && tile_) {
     return -static_cast<int>(tile_->launch(p, tactic - Tactics::first_tile, workspace, workspace_bytes, stream));
   }
+  if (tactic >= Tactics::first_ring) {
+    return -static_cast<int>(launch_ring_product(p, tactic - Tactics::first_ring, stream));
+  }
   if (p.N) return -static_cast<int>(launch_grouped_product(p, stream));
   return -static_cast<int>(launch_stream_product(p, tactic, stream));
 }
@@ -138,6 +142,9 @@ int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scrat
   const bool streams = p.N ? takes_grouped_product(p, why, sizeof why) : takes_stream_product(p, why, sizeof why);
   if (streams && (T <= most_stream_tokens || !(multiplies || staged))) {
     for (int32_t i = 0; i < (p.N ? 1 : stream_variants(T)); ++i) candidates.push_back(i);
+  }
+  if (T <= most_ring_tokens && takes_ring_product(p, why, sizeof why)) {
+    for (int32_t i = 0; i < ring_variants; ++i) candidates.push_back(Tactics::first_ring + i);
   }
   if (tile_ && T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why)) {
     for (int32_t i = 0; i < TileProducts::variants; ++i) candidates.push_back(Tactics::first_tile + i);

@@ -105,6 +105,12 @@ int enqueue_stream(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx)
 }
 
 template <Op op>
+int enqueue_ring(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
+  const Product p = product_of_call(op, call, ctx);
+  return report(launch_ring_product(p, tactic, static_cast<cudaStream_t>(ctx->stream)), "ring", p, ctx);
+}
+
+template <Op op>
 int enqueue_tile(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
   const Product p = product_of_call(op, call, ctx);
   return report(tuner(ctx)->tile()->launch(p, tactic, ctx->workspace, ctx->workspace_bytes,
@@ -152,6 +158,11 @@ int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
 template <Op op>
 int supports_stream(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
   return takes_stream_product(product_of_node(op, node, ctx), why, n);
+}
+
+template <Op op>
+int supports_ring(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
+  return takes_ring_product(product_of_node(op, node, ctx), why, n);
 }
 
 template <Op op>
@@ -233,17 +244,20 @@ constexpr IngotKernel staged =
 template <Op op>
 constexpr IngotKernel streamed = kernel("stream", own, supports_stream<op>, nullptr, enqueue_stream<op>);
 template <Op op>
+constexpr IngotKernel ring = kernel("ring", own, supports_ring<op>, nullptr, enqueue_ring<op>);
+template <Op op>
 constexpr IngotKernel plain = kernel("plain", own, nullptr, nullptr, enqueue_plain<op>);
 constexpr IngotKernel grouped = kernel("stream", own, supports_grouped, nullptr, enqueue_grouped);
 
-constexpr IngotKernel linear_kernels[] = {tuned<Op::linear>, cublaslt<Op::linear>, tile<Op::linear>,
-                                          streamed<Op::linear>, plain<Op::linear>};
+constexpr IngotKernel linear_kernels[] = {tuned<Op::linear>,    cublaslt<Op::linear>, tile<Op::linear>,
+                                          streamed<Op::linear>, ring<Op::linear>,     plain<Op::linear>};
 constexpr IngotKernel scaled_kernels[] = {tuned<Op::scaled>, cublaslt<Op::scaled>, staged<Op::scaled>,
-                                          tile<Op::scaled>,  streamed<Op::scaled>, plain<Op::scaled>};
+                                          tile<Op::scaled>,  streamed<Op::scaled>, ring<Op::scaled>,
+                                          plain<Op::scaled>};
 constexpr IngotKernel grouped_kernels[] = {tuned<Op::grouped>, staged<Op::grouped>, grouped, plain<Op::grouped>};
 
-constexpr IngotOpKernels sets[] = {{"ingot", "Linear", linear_kernels, 5},
-                                   {"ingot", "ScaledLinear", scaled_kernels, 6},
+constexpr IngotOpKernels sets[] = {{"ingot", "Linear", linear_kernels, 6},
+                                   {"ingot", "ScaledLinear", scaled_kernels, 7},
                                    {"ingot", "GroupedLinear", grouped_kernels, 4}};
 
 }  // namespace
