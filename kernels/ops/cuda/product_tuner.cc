@@ -15,6 +15,11 @@ constexpr size_t most_bytes = size_t{1} << 30;    // of x and y
 
 size_t bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16 || dtype == INGOT_BF16 ? 2 : 1; }
 
+TacticKey tactic_key(const Product &p, int32_t T) {
+  return {p.F, p.D, p.weight_dtype, p.x_dtype, p.y_dtype, p.bias_dtype, p.x_scale_dtype, p.scale_dtype, p.scale_step,
+          p.N, T};
+}
+
 std::string machine_name(const CublasLt *cublaslt) {
   int device = 0, driver = 0;
   cudaDeviceProp properties{};
@@ -108,6 +113,8 @@ int ProductTuner::launch(const Product &p, int32_t tactic, int32_t tuned_T, void
   if (p.N) return -static_cast<int>(launch_grouped_product(p, stream));
   return -static_cast<int>(launch_stream_product(p, tactic, stream));
 }
+
+int32_t ProductTuner::tactic(const Product &p, int32_t bucket) const { return tactics_.find(tactic_key(p, bucket)); }
 
 void ProductTuner::tune(const Product &product, const std::string &baked, bool timing, cudaStream_t stream) {
   const std::string user = tactics_.user_path();

@@ -24,7 +24,7 @@ class ProductTuner {
              cudaStream_t stream);
 
   // The tactic for as many tokens; Tactics::none if none was timed.
-  int32_t tactic(const Product &product, int32_t bucket) const { return tactics_.find(tactic_key(product, bucket)); }
+  int32_t tactic(const Product &product, int32_t bucket) const;
 
   // Sees to it that tactics for up to product.T tokens are known: from `baked`, a file of an engine; from the user's
   // cache; or, if `timing`, by timing them here on memory of its own, which takes a second, and they are kept in the

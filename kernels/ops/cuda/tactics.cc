@@ -23,11 +23,6 @@ int32_t tactic_bucket(int32_t T) {
   return bucket;
 }
 
-TacticKey tactic_key(const Product &p, int32_t T) {
-  return {p.F, p.D, p.weight_dtype, p.x_dtype, p.y_dtype, p.bias_dtype, p.x_scale_dtype, p.scale_dtype, p.scale_step,
-          p.N, T};
-}
-
 int32_t Tactics::find(const TacticKey &key) const {
   const auto found = entries_.find(key);
   return found == entries_.end() ? none : found->second.tactic;

@@ -1,11 +1,10 @@
 // Which way of computing a product was the quickest, for each shape and number of tokens, and the file that remembers
 // it.
 #pragma once
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <string>
-
-#include "ops/cuda/product.h"
 
 namespace ingot {
 
@@ -17,8 +16,6 @@ struct TacticKey {
 
 // The least power of two that is not less than T, at most 8192.
 int32_t tactic_bucket(int32_t T);
-
-TacticKey tactic_key(const Product &product, int32_t T);
 
 // A tactic is a variant of the stream, or from first_ring on one of the ring, from first_tile on one of the tiles, from
 // first_cublaslt on an algorithm of cuBLASLt, from first_staged on one of those beside own kernels. Numbers hold for
