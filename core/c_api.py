@@ -25,6 +25,10 @@ class Options(Sized):
         ("profile", c_int32),
         ("policy", c_char_p),
         ("lag", c_int32),
+        ("cache_fraction", ctypes.c_double),
+        ("device", c_int32),
+        ("tune", c_int32),
+        ("eager", c_int32),
     ]
 
 

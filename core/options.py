@@ -14,6 +14,7 @@ from .command import ArgumentError, MachineError
 from .values import flag, integer
 
 KERNELS = ("auto", "batch_invariant", "avx512", "avx2", "portable", "naive")
+TUNE = ("never", "time", "bake")  # by number
 POLICIES = ("max_utilization", "guaranteed_no_evict")
 
 
@@ -39,6 +40,10 @@ def options_struct(
     profile: bool,
     policy: str,
     lag: int | None,
+    cache_fraction: float | None = None,
+    device: int = 0,
+    tune: str = "time",
+    graphs: bool = True,
 ) -> native.Options:
     """The C struct.
 
@@ -51,10 +56,14 @@ def options_struct(
     if policy not in POLICIES:
         raise ArgumentError(f"policy is {policy!r}; it must be one of {', '.join(POLICIES)}")
     cache_bytes = integer("cache_bytes", 0 if cache_bytes is None else cache_bytes, 0, 2**63 - 1)
+    if tune not in TUNE:
+        raise ArgumentError(f"tune is {tune!r}; it must be one of {', '.join(TUNE)}")
     if cache_bytes > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        raise MachineError(
-            f"cache_bytes is {cache_bytes}; this machine has {memory} bytes of memory"
-        )
+        largest = max([memory, *(known["memory_bytes"] for known in native.devices())])
+        if cache_bytes > largest:
+            raise MachineError(
+                f"cache_bytes is {cache_bytes}; this machine has {largest} bytes of memory"
+            )
     return native.Options(
         threads=integer("threads", threads, 0, 4096, " (0: one for each core)"),
         cache_bytes=cache_bytes,
@@ -65,4 +74,17 @@ def options_struct(
         profile=int(flag("profile", profile)),
         policy=policy.encode(),
         lag=-1 if lag is None else integer("lag", lag, 0, 2, " steps (null: the engine's own)"),
+        cache_fraction=_fraction(cache_fraction),
+        device=integer("device", device, 0, 1023, ", which GPU"),
+        tune=TUNE.index(tune),
+        eager=int(not flag("graphs", graphs)),
     )
+
+
+def _fraction(given: float | None) -> float:
+    """A part of the memory; 0 stands for the runtime's own."""
+    if given is None:
+        return 0.0
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
+        raise ArgumentError(f"cache_fraction is {given!r}; it must be above 0 and at most 1")
+    return float(given)

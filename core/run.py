@@ -43,6 +43,10 @@ def run(cfg) -> None:
         kernels=cfg.kernels,
         policy=cfg.policy,
         lag=cfg.lag,
+        cache_fraction=cfg.cache_fraction,
+        device=cfg.device,
+        tune=cfg.tune,
+        graphs=cfg.graphs,
     ) as engine:
         opened = time.perf_counter()
         if cfg.chat:

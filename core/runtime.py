@@ -56,6 +56,10 @@ class Engine:
         profile: bool = False,  # take the time of every op: statistics()["ops"]
         policy: str = "max_utilization",  # max_utilization | guaranteed_no_evict
         lag: int | None = None,  # 0 to 2: steps scheduled ahead of the one that runs
+        cache_fraction: float | None = None,  # GPU: of the free memory, where cache_bytes is None
+        device: int = 0,  # GPU: which
+        tune: str = "time",  # GPU: never | time | bake tactics of products that are not known
+        graphs: bool = True,  # GPU: steps may be captured
     ):
         self._handle, self._lock = None, threading.Lock()
         self.directory = folder(directory)
@@ -69,6 +73,10 @@ class Engine:
             profile,
             policy,
             lag,
+            cache_fraction,
+            device,
+            tune,
+            graphs,
         )
         handle = ctypes.c_void_p()
         native.check(

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "capi_boundary.h"
+#include "engines/device_library.h"
 #include "engines/registry.h"
 #include "error.h"
 #include "files/manifest.h"
@@ -35,6 +36,12 @@ IngotOptions read_options(const IngotOptions *given) {
     fail(INGOT_INVALID, "threads is %d; it must be from 0 (one per core) to 4096", options.threads);
   if (options.cache_bytes < 0)
     fail(INGOT_INVALID, "cache_bytes is %lld; it must be 0 or more", static_cast<long long>(options.cache_bytes));
+  if (!(options.cache_fraction >= 0 && options.cache_fraction <= 1))
+    fail(INGOT_INVALID, "cache_fraction is %g; it must be from 0 (0.9) to 1", options.cache_fraction);
+  if (options.device < 0 || options.device > 1023)
+    fail(INGOT_INVALID, "device is %d; it must be 0 or more", options.device);
+  if (options.tune < INGOT_TUNE_NEVER || options.tune > INGOT_TUNE_BAKE)
+    fail(INGOT_INVALID, "tune is %d; it must be 0 (never), 1 (time) or 2 (bake)", options.tune);
   if (options.lag < -1 || options.lag > most_lag)
     fail(INGOT_INVALID, "lag is %d; it must be from 0 to %d steps, or -1 for the engine's own", options.lag, most_lag);
   const std::string kernels = options.kernels ? options.kernels : "auto";
@@ -73,13 +80,30 @@ Manifest open_manifest(const char *directory, const IngotOptions &options) {
   return read_manifest(directory, options.verify_weights != 0);
 }
 
+const IngotDeviceApi *device_of(const Manifest &manifest) {
+  if (manifest.engine != "cuda") return nullptr;
+  if (manifest.ranks > 1) {
+    fail(INGOT_MACHINE, "the engine has %d ranks, and engine cuda serves one; build it with parallel=none",
+         manifest.ranks);
+  }
+  std::string why;
+  const IngotDeviceApi *device = find_device(manifest.engine, &why);
+  if (!device) fail(INGOT_MACHINE, "%s", why.c_str());
+  return device;
+}
+
 // The ranks of an engine, among which `threads` are divided; each has one at least.
-std::vector<RankOptions> ranks_of(const Manifest &manifest, int32_t threads, const std::string &kernels, bool profile) {
+std::vector<RankOptions> ranks_of(const Manifest &manifest, int32_t threads, const std::string &kernels,
+                                  const IngotOptions &options) {
   std::vector<RankOptions> ranks;
   for (int32_t rank = 0; rank < manifest.ranks; ++rank) {
     const int32_t own = threads / manifest.ranks + (rank < threads % manifest.ranks ? 1 : 0);
     ranks.push_back({manifest.rank_directory(rank), std::max(1, own), kernels});
-    ranks.back().profile = profile;
+    ranks.back().profile = options.profile != 0;
+    ranks.back().device = device_of(manifest);
+    ranks.back().ordinal = options.device;
+    ranks.back().tune = options.tune;
+    ranks.back().graphs = options.eager == 0;
   }
   return ranks;
 }
@@ -98,8 +122,7 @@ struct IngotEngine {
         threads(options.threads ? options.threads
                                 : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()))),
         tokens(open_tokens(manifest.rank_directory(0) + "/tokens.bin")),
-        ranks(find_engine(manifest.engine, manifest.library),
-              ranks_of(manifest, threads, kernels, options.profile != 0)) {
+        ranks(find_engine(manifest.engine, manifest.library), ranks_of(manifest, threads, kernels, options)) {
     const IngotEngineSpec &spec = ranks.spec();
     if (spec.vocab != manifest.vocab || spec.n_groups != static_cast<int32_t>(manifest.groups.size())) {
       fail(INGOT_FOLDER,
@@ -112,9 +135,16 @@ struct IngotEngine {
     leader.end_ids = manifest.end_ids;
     leader.policy = policy_of(options.policy);
     leader.lag = options.lag >= 0 ? options.lag : ranks.samples() ? 1 : 0;
-    ranks.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget, manifest.ranks),
+    ranks.bind(pages_of_groups(spec, cache_bytes(options), leader.max_sequences, leader.token_budget, manifest.ranks),
                leader.max_sequences);
     executor.emplace(ranks, tokens, leader);
+  }
+
+  // What cache groups may take; 0: what they ask for.
+  int64_t cache_bytes(const IngotOptions &options) const {
+    if (options.cache_bytes > 0) return options.cache_bytes;
+    const double fraction = options.cache_fraction > 0 ? options.cache_fraction : 0.9;
+    return static_cast<int64_t>(fraction * static_cast<double>(ranks.rank(0).free_bytes()));
   }
 
   Manifest manifest;

@@ -15,17 +15,6 @@ constexpr uint8_t guard_byte = 0xA5, poison = 0xFF;  // 0xFF…: NaN in every ty
 
 }  // namespace
 
-OpenDevice::OpenDevice(const IngotDeviceApi *api, int32_t ordinal) : api(api), ctx(host_context(state)) {
-  char reason[1024] = "";
-  if (api->count(reason, sizeof reason) == 0) fail(INGOT_MACHINE, "%s", reason);
-  if (api->open(ordinal, &ctx, &self)) fail(INGOT_MACHINE, "%s", state.error.c_str());
-}
-
-void OpenDevice::check(int status) const {
-  if (status)
-    fail(INGOT_FAILED, "%s", state.error.empty() ? "the device failed and said nothing" : state.error.c_str());
-}
-
 DeviceTensor::DeviceTensor(const OpenDevice &device, size_t bytes) : device_(device), bytes_(bytes) {
   void *memory = nullptr;
   device.check(device.api->allocate(device.self, bytes + 2 * guard, &memory));

@@ -4,28 +4,9 @@
 #include <cstdint>
 #include <string>
 
-#include "ingot_device.h"
-#include "ops/host.h"
+#include "engines/accelerator.h"
 
 namespace ingot {
-
-// An open device, closed with its object.
-class OpenDevice {
- public:
-  // Throws Error(INGOT_MACHINE) with the reason why it cannot be opened.
-  OpenDevice(const IngotDeviceApi *api, int32_t ordinal);
-  ~OpenDevice() { api->close(self); }
-  OpenDevice(const OpenDevice &) = delete;
-  OpenDevice &operator=(const OpenDevice &) = delete;
-
-  // Throws Error(INGOT_FAILED) with what the device recorded, if status is not 0.
-  void check(int status) const;
-
-  const IngotDeviceApi *api;
-  void *self = nullptr;
-  HostState state;
-  IngotCtx ctx;
-};
 
 // Memory on the device between two guards, freed with its object.
 class DeviceTensor {

@@ -14,7 +14,7 @@
 namespace ingot {
 namespace {
 
-constexpr int64_t alignment = 64;
+constexpr int64_t alignment = 256;  // as the memory of GPUs comes
 
 int64_t aligned(int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 

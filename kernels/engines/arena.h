@@ -10,7 +10,7 @@ namespace ingot {
 struct ArenaBlock {
   int64_t bytes = 0;
   int32_t first = 0, last = 0;
-  int64_t offset = 0;  // where plan_arena put it: a multiple of 64
+  int64_t offset = 0;  // where plan_arena put it: a multiple of 256
 };
 
 // Greedy by size: the largest block first, each into the smallest gap that fits (Pisarchyk and Lee, "Efficient Memory

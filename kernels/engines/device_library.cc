@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-
 namespace ingot {
 namespace {
 

@@ -2,7 +2,7 @@
 
 namespace ingot {
 
-EngineSpec::EngineSpec(const Plan &plan, int64_t weight_bytes, int64_t activation_bytes) {
+EngineSpec::EngineSpec(const Plan &plan, int64_t weight_bytes, int64_t activation_bytes, bool capturable) {
   for (const PlanFunction &function : plan.functions) add_function(plan, function);
   for (const PlanGroup &group : plan.groups) add_group(plan, group);
   spec_.size = sizeof spec_;
@@ -18,6 +18,7 @@ EngineSpec::EngineSpec(const Plan &plan, int64_t weight_bytes, int64_t activatio
   spec_.vocab = plan.vocab;
   spec_.weight_bytes = weight_bytes;
   spec_.activation_bytes = activation_bytes;
+  spec_.capturable = capturable ? 1 : 0;
 }
 
 const char *EngineSpec::keep(const std::string &text) { return texts_.emplace_back(text).c_str(); }

@@ -13,7 +13,7 @@ namespace ingot {
 class EngineSpec {
  public:
   // Copies what it needs. A function without outputs gets one: logits_NV, f32, N × vocab.
-  EngineSpec(const Plan &plan, int64_t weight_bytes, int64_t activation_bytes);
+  EngineSpec(const Plan &plan, int64_t weight_bytes, int64_t activation_bytes, bool capturable = false);
   EngineSpec(const EngineSpec &) = delete;
   EngineSpec &operator=(const EngineSpec &) = delete;
 

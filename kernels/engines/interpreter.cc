@@ -40,6 +40,11 @@ bool stays_inside(const std::string &path) {
   return !path.empty() && path[0] != '/' && ("/" + path + "/").find("/../") == std::string::npos;
 }
 
+int32_t tune_of(const IngotEngineOptions &options) {
+  const bool given = options.size >= offsetof(IngotEngineOptions, tune) + sizeof options.tune;
+  return given ? options.tune : INGOT_TUNE_NEVER;
+}
+
 class Interpreter {
  public:
   explicit Interpreter(const IngotEngineOptions &options)
@@ -47,25 +52,45 @@ class Interpreter {
         pool_(threads_of(options)),
         path_(std::string(options.directory) + "/plan.txt"),
         plan_(read_plan(path_)),
-        weights_(plan_, options.directory) {
+        weights_(plan_, options.directory, Accelerator(*caller_)) {
     state_.pool = &pool_;
     ctx_ = host_context(state_);
     ctx_.rank = caller_->rank;
     ctx_.ranks = caller_->ranks;
     ctx_.comm = caller_->comm;
+    ctx_.directory = options.directory;
+    ctx_.tune = tune_of(options);
+    const Accelerator accelerator(*caller_);
+    if (accelerator) {
+      ctx_.device = caller_->device;
+      ctx_.sm = caller_->sm;
+      ctx_.sm_count = caller_->sm_count;
+      ctx_.stream = caller_->stream;
+      ctx_.copy_stream = caller_->copy_stream;
+      ctx_.blas = caller_->blas;
+      ctx_.accelerator = caller_->accelerator;
+      ctx_.accelerator_self = caller_->accelerator_self;
+    }
     for (const std::string &library : plan_.libraries) {
       if (!stays_inside(library))
         fail(INGOT_FOLDER, "%s: library '%.200s' does not lie in the folder", path_.c_str(), library.c_str());
       table_.add_library(std::string(options.directory) + "/" + library);
     }
-    const ProgramHost host{plan_, path_, table_, weights_, kernels_of(options), &ctx_, &state_, profile_of(options)};
+    const ProgramHost host{
+        plan_, path_, table_, weights_, kernels_of(options), &ctx_, &state_, profile_of(options), accelerator};
     int64_t bytes = 0;
     for (const PlanFunction &function : plan_.functions) {
       bytes = std::max(bytes, programs_.emplace_back(host, function).arena_bytes());
     }
-    arena_ = Arena(bytes);
-    for (Program &program : programs_) program.use_arena(arena_.data());
-    spec_.emplace(plan_, weights_.bytes(), bytes);
+    if (accelerator) {
+      device_arena_ = DeviceMemory(accelerator, static_cast<size_t>(bytes));
+      device_arena_.fill(0);
+    } else {
+      arena_ = Arena(bytes);
+    }
+    uint8_t *memory = accelerator ? device_arena_.data() : arena_.data();
+    for (Program &program : programs_) program.use_arena(memory);
+    spec_.emplace(plan_, weights_.bytes(), bytes, !programs_.empty() && programs_.front().capturable());
   }
 
   IngotCtx *caller() const { return caller_; }
@@ -119,6 +144,7 @@ class Interpreter {
   Plan plan_;
   Weights weights_;
   Arena arena_;
+  DeviceMemory device_arena_;
   std::deque<Program> programs_;
   std::optional<EngineSpec> spec_;
   bool bound_ = false;
@@ -130,41 +156,63 @@ int open_cpu(const IngotEngineOptions *options, void **self) {
   return at_boundary(options->ctx, [&] { *self = new Interpreter(*options); });
 }
 
+int open_cuda(const IngotEngineOptions *options, void **self) {
+  return at_boundary(options->ctx, [&] {
+    if (!options->ctx->accelerator)
+      fail(INGOT_MACHINE, "the engine runs on CUDA, and it was opened without a device; open it by ingot_open");
+    *self = new Interpreter(*options);
+  });
+}
+
 const IngotEngineSpec *spec_of(void *self) { return engine(self).spec(); }
 
-int bind_cpu(void *self, const IngotPools *pools) {
+int bind_interpreter(void *self, const IngotPools *pools) {
   return at_boundary(engine(self).caller(), [&] { engine(self).bind(*pools); });
 }
 
-int prepare_cpu(void *self, const IngotStep *step) {
+int prepare_interpreter(void *self, const IngotStep *step) {
   return at_boundary(engine(self).caller(), [&] { engine(self).prepare(*step); });
 }
 
-int enqueue_cpu(void *self, const IngotStep *step, void *, IngotTensor *outputs) {
+int enqueue_interpreter(void *self, const IngotStep *step, void *, IngotTensor *outputs) {
   return at_boundary(engine(self).caller(), [&] { engine(self).enqueue(*step, outputs); });
 }
 
-int refit_cpu(void *self, const char *name, const void *data, size_t bytes) {
+int refit_interpreter(void *self, const char *name, const void *data, size_t bytes) {
   return at_boundary(engine(self).caller(), [&] { engine(self).refit(name, data, bytes); });
 }
 
 int32_t times_of(void *self, IngotOpTime *times, int32_t capacity) { return engine(self).times(times, capacity); }
 
-void close_cpu(void *self) { delete &engine(self); }
+void close_interpreter(void *self) { delete &engine(self); }
 
 constexpr IngotEngineApi api = {sizeof(IngotEngineApi),
                                 INGOT_ENGINE_ABI,
                                 "cpu",
                                 open_cpu,
                                 spec_of,
-                                bind_cpu,
-                                prepare_cpu,
-                                enqueue_cpu,
-                                refit_cpu,
-                                close_cpu,
+                                bind_interpreter,
+                                prepare_interpreter,
+                                enqueue_interpreter,
+                                refit_interpreter,
+                                close_interpreter,
                                 times_of};
 
+constexpr IngotEngineApi cuda_api = {sizeof(IngotEngineApi),
+                                     INGOT_ENGINE_ABI,
+                                     "cuda",
+                                     open_cuda,
+                                     spec_of,
+                                     bind_interpreter,
+                                     prepare_interpreter,
+                                     enqueue_interpreter,
+                                     refit_interpreter,
+                                     close_interpreter,
+                                     times_of};
+
 }  // namespace
+
+const IngotEngineApi *cuda_engine() { return &cuda_api; }
 
 const IngotEngineApi *cpu_engine() { return &api; }
 

@@ -8,5 +8,7 @@
 namespace ingot {
 
 const IngotEngineApi *cpu_engine();
+// The same on a GPU: its context has an accelerator.
+const IngotEngineApi *cuda_engine();
 
 }  // namespace ingot

@@ -54,8 +54,11 @@ void Program::connect() {
     operation.workspace = placed_[i].workspace < 0 ? nullptr : arena_ + placed_[i].workspace;
     operation.workspace_bytes = static_cast<size_t>(placed_[i].workspace_bytes);
     int64_t pages = 0;
-    for (const int32_t value : op.in) {
-      connect_tensor(value, *tensor++);
+    for (size_t k = 0; k < op.in.size(); ++k) {
+      const int32_t value = op.in[k];
+      connect_tensor(value, *tensor);
+      if (on_accelerator(op, *nodes_[i]->op, k)) tensor->data = copied_constants_[value];
+      ++tensor;
       if (value >= 0 && host_.plan.values[value].group >= 0) pages = pages_[host_.plan.values[value].group];
     }
     for (const int32_t value : op.out) connect_tensor(value, *tensor++);
@@ -168,19 +171,45 @@ void Program::prepare(const IngotStep &step) {
   }
 }
 
-template <bool timed>
-void Program::run_operations() {
+template <typename Before, typename After>
+void Program::run_operations(const Before &before, const After &after) {
   IngotCtx *ctx = host_.ctx;
   for (size_t i = 0; i < operations_.size(); ++i) {
     const Operation &operation = operations_[i];
+    before(i);
     if (operation.idle) continue;
     ctx->workspace = operation.workspace;
     ctx->workspace_bytes = operation.workspace_bytes;
-    const auto begun = timed ? OpClock::Clock::now() : OpClock::Clock::time_point();
     if (operation.kernel->enqueue(operation.self.get(), &operation.call, 0, ctx)) [[unlikely]] {
       refuse(i, INGOT_FAILED, host_.state->error);
     }
-    if constexpr (timed) clocks_[i].add(OpClock::Clock::now() - begun);
+    after(i);
+  }
+}
+
+void Program::run_operations() {
+  run_operations([](size_t) {}, [](size_t) {});
+}
+
+void Program::run_timed() {
+  OpClock::Clock::time_point begun;
+  run_operations([&](size_t) { begun = OpClock::Clock::now(); },
+                 [&](size_t i) { clocks_[i].add(OpClock::Clock::now() - begun); });
+}
+
+// Events stand between the ops; the step has ended when this returns.
+void Program::run_timed_on_device() {
+  const auto record = [&](size_t i) {
+    accelerator_.check(accelerator_.api->record(accelerator_.self, events_[i], nullptr));
+  };
+  run_operations(record, [](size_t) {});
+  record(operations_.size());
+  accelerator_.check(accelerator_.api->wait_for(accelerator_.self, events_.back()));
+  for (size_t i = 0; i < operations_.size(); ++i) {
+    if (operations_[i].idle) continue;
+    double seconds = 0;
+    accelerator_.check(accelerator_.api->elapsed(accelerator_.self, events_[i], events_[i + 1], &seconds));
+    clocks_[i].add(std::chrono::duration_cast<OpClock::Clock::duration>(std::chrono::duration<double>(seconds)));
   }
 }
 
@@ -197,7 +226,11 @@ void Program::enqueue(const IngotStep &step, IngotTensor *outputs) {
   check_fields(step, sizes);
   if (!(sizes == bound_)) rebind(sizes);
   for (const FieldUse &use : field_uses_) use.tensor->data = step.fields[use.field].data;
-  clocks_.empty() ? run_operations<false>() : run_operations<true>();
+  if (clocks_.empty()) {
+    run_operations();
+  } else {
+    accelerator_ ? run_timed_on_device() : run_timed();
+  }
   const size_t count = function_.outputs.size();
   std::copy_n(tensors_.end() - static_cast<ptrdiff_t>(count), count, outputs);
 }

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engines/accelerator.h"
 #include "engines/op_clock.h"
 #include "engines/placement.h"
 #include "engines/plan.h"
@@ -29,17 +30,21 @@ struct ProgramHost {
   std::string kernels;  // wanted: "auto", "avx512", "avx2", "portable", "naive"
   IngotCtx *ctx;        // its owner is `state`
   HostState *state;
-  bool profile = false;  // take the time of every op
+  bool profile = false;          // take the time of every op
+  Accelerator accelerator = {};  // where the program runs; empty: the CPU
 };
 
 class Program {
  public:
   // Parses, checks and creates everything. Throws Error that names the line and the op.
   Program(const ProgramHost &host, const PlanFunction &function);
+  ~Program();
   Program(const Program &) = delete;
   Program &operator=(const Program &) = delete;
 
   int64_t arena_bytes() const { return placement_.bytes; }
+  // Whether enqueue() may be captured into a graph: no kernel looks at a step on the host.
+  bool capturable() const;
   void use_arena(uint8_t *memory);
   // pools[value]: the memory of each state; pages: P of each group.
   void use_pools(const std::vector<void *> &pools, const std::vector<int32_t> &pages);
@@ -72,6 +77,7 @@ class Program {
   // program_open.cc
   void store_constants();
   void make_node(size_t op);
+  bool on_accelerator(const PlanOp &op, const IngotOp &row, size_t input) const;
   void check_roles(size_t op) const;
   void choose_kernel(size_t op);
   void fit_words(size_t op);
@@ -88,13 +94,20 @@ class Program {
   StepSizes sizes_of(const IngotStep &step) const;
   void check_fields(const IngotStep &step, const StepSizes &sizes) const;
   void rebind(const StepSizes &sizes);
-  template <bool timed>
   void run_operations();
+  template <typename Before, typename After>
+  void run_operations(const Before &before, const After &after);
+  void run_timed();
+  void run_timed_on_device();
 
   ProgramHost host_;
   const PlanFunction &function_;
   std::vector<void *> constants_;  // by plan value: memory of weights and constants
   std::deque<std::vector<int32_t>> narrow_constants_;
+  Accelerator accelerator_;
+  std::vector<void *> copied_constants_;  // by plan value: constants on the accelerator
+  std::deque<DeviceMemory> constant_memory_;
+  std::vector<void *> events_;  // before each op and behind the last, where they are timed on the accelerator
   std::vector<std::unique_ptr<IngotNode>> nodes_;
   std::vector<std::vector<LinearForm>> words_;  // of each op's row
   std::vector<Operation> operations_;

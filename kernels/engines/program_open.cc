@@ -27,7 +27,11 @@ StepSizes largest(const Plan &plan) {
 }  // namespace
 
 Program::Program(const ProgramHost &host, const PlanFunction &function)
-    : host_(host), function_(function), pools_(host.plan.values.size(), nullptr), pages_(host.plan.groups.size(), 0) {
+    : host_(host),
+      function_(function),
+      accelerator_(host.accelerator),
+      pools_(host.plan.values.size(), nullptr),
+      pages_(host.plan.groups.size(), 0) {
   store_constants();
   const size_t count = function.ops.size();
   nodes_.resize(count);
@@ -43,6 +47,8 @@ Program::Program(const ProgramHost &host, const PlanFunction &function)
   if (host.profile) {
     clocks_ = std::vector<OpClock>(count);
     for (const auto &node : nodes_) op_kinds_.push_back(std::string(node->op->domain) + "::" + node->op->name);
+    events_.resize(accelerator_ ? count + 1 : 0, nullptr);
+    for (void *&event : events_) accelerator_.check(accelerator_.api->create_event(accelerator_.self, &event));
   }
   placement_ = place(host.plan, function, placed_);
   for (size_t i = 0; i < count; ++i) create_kernel(i);
@@ -55,8 +61,21 @@ Program::Program(const ProgramHost &host, const PlanFunction &function)
   }
 }
 
+Program::~Program() {
+  for (void *event : events_) {
+    if (event) accelerator_.api->destroy_event(accelerator_.self, event);
+  }
+}
+
+bool Program::capturable() const {
+  return std::all_of(operations_.begin(), operations_.end(), [](const Operation &operation) {
+    return operation.view || ((operation.kernel->flags & INGOT_CAPTURABLE) && !operation.kernel->prepare);
+  });
+}
+
 void Program::store_constants() {
   constants_.resize(host_.plan.values.size(), nullptr);
+  copied_constants_.resize(constants_.size(), nullptr);
   for (size_t i = 0; i < constants_.size(); ++i) {
     const PlanValue &value = host_.plan.values[i];
     if (value.role == PlanRole::weight) constants_[i] = host_.weights.data(static_cast<int32_t>(i));
@@ -67,6 +86,11 @@ void Program::store_constants() {
       auto &narrow = narrow_constants_.emplace_back(value.integers.begin(), value.integers.end());
       constants_[i] = narrow.data();
     }
+    if (!accelerator_) continue;
+    const auto bytes = static_cast<size_t>(bytes_of(value, {}));
+    const DeviceMemory &copy = constant_memory_.emplace_back(accelerator_, bytes);
+    if (bytes) copy.upload(0, constants_[i], bytes);
+    copied_constants_[i] = copy.data();
   }
 }
 
@@ -89,7 +113,17 @@ void Program::make_node(size_t i) {
   node.inputs.clear();
   node.outputs.clear();
   for (const int32_t value : op.in) node.inputs.push_back(tensor_at(value, sizes));
+  for (size_t k = 0; k < op.in.size(); ++k) {
+    if (on_accelerator(op, *node.op, k)) node.inputs[k].data = copied_constants_[op.in[k]];
+  }
   for (const int32_t value : op.out) node.outputs.push_back(tensor_at(value, sizes));
+}
+
+// Whether input k is a constant that the op's kernel reads on the accelerator.
+bool Program::on_accelerator(const PlanOp &op, const IngotOp &row, size_t k) const {
+  if (op.in[k] < 0 || !copied_constants_[op.in[k]]) return false;
+  const IngotArg *arg = argument_at(row.in, row.n_in, k);
+  return arg && arg->role != INGOT_HOST;
 }
 
 void Program::check_roles(size_t i) const {

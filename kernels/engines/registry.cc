@@ -41,9 +41,11 @@ const IngotEngineApi *open_library(const std::string &name, const std::string &l
 const IngotEngineApi *find_engine(const std::string &name, const std::string &library) {
   if (!library.empty()) return open_library(name, library);
   if (name == "cpu") return cpu_engine();
+  if (name == "cuda") return cuda_engine();
   if (name == "fake") return fake_engine();
   fail(INGOT_FOLDER,
-       "engine.json asks for the engine '%.80s', this Ingot has cpu and fake built in; install the package that offers "
+       "engine.json asks for the engine '%.80s', this Ingot has cpu, cuda and fake built in; install the package that "
+       "offers "
        "it, "
        "or rebuild with engine=cpu",
        name.c_str());

@@ -60,7 +60,8 @@ void check(const PlanValue &value, const StoredTensor &stored, const std::string
 
 }  // namespace
 
-Weights::Weights(const Plan &plan, const std::string &directory) : places_(plan.values.size(), nullptr) {
+Weights::Weights(const Plan &plan, const std::string &directory, const Accelerator &accelerator)
+    : accelerator_(accelerator), places_(plan.values.size(), nullptr) {
   const std::string path = directory + "/weights.safetensors";
   const bool any =
       std::any_of(plan.values.begin(), plan.values.end(), [](const auto &v) { return v.role == PlanRole::weight; });
@@ -80,21 +81,45 @@ Weights::Weights(const Plan &plan, const std::string &directory) : places_(plan.
     check(value, *stored, path);
     places_[i] = stored->data;
     bytes_ += static_cast<int64_t>(stored->bytes);
-    used_.push_back(stored);
+    used_.push_back({stored->name, stored->data, stored->bytes});
   }
-  std::sort(used_.begin(), used_.end(), [](const StoredTensor *a, const StoredTensor *b) { return a->name < b->name; });
+  if (accelerator) move_to(plan, accelerator);
+  std::sort(used_.begin(), used_.end(), [](const Used &a, const Used &b) { return a.name < b.name; });
+}
+
+// One block holds all of them, each at a multiple of 256 bytes; the file is let go.
+void Weights::move_to(const Plan &plan, const Accelerator &accelerator) {
+  const auto aligned = [](size_t bytes) { return (bytes + 255) / 256 * 256; };
+  size_t total = 0;
+  for (const Used &weight : used_) total += aligned(weight.bytes);
+  memory_ = DeviceMemory(accelerator, total);
+  uint8_t *place = memory_.data();
+  size_t next = 0;  // used_ and the plan's weights are in the same order
+  for (size_t i = 0; i < plan.values.size(); ++i) {
+    if (plan.values[i].role != PlanRole::weight) continue;
+    Used &weight = used_[next++];
+    accelerator.check(accelerator.api->load(accelerator.self, place, weight.data, weight.bytes));
+    places_[i] = weight.data = place;
+    place += aligned(weight.bytes);
+  }
+  file_ = {};
 }
 
 void Weights::refit(const std::string &name, const void *data, size_t bytes) {
   const auto found =
       std::lower_bound(used_.begin(), used_.end(), name,
-                       [](const StoredTensor *tensor, const std::string &wanted) { return tensor->name < wanted; });
-  if (found == used_.end() || (*found)->name != name)
+                       [](const Used &weight, const std::string &wanted) { return weight.name < wanted; });
+  if (found == used_.end() || found->name != name)
     fail(INGOT_INVALID, "refit: the engine has no weight '%.200s'", name.c_str());
-  if ((*found)->bytes != bytes) {
-    fail(INGOT_INVALID, "refit: weight '%.200s' has %zu bytes, %zu were given", name.c_str(), (*found)->bytes, bytes);
+  if (found->bytes != bytes) {
+    fail(INGOT_INVALID, "refit: weight '%.200s' has %zu bytes, %zu were given", name.c_str(), found->bytes, bytes);
   }
-  std::memcpy((*found)->data, data, bytes);
+  if (!accelerator_) {
+    std::memcpy(found->data, data, bytes);
+    return;
+  }
+  accelerator_.check(accelerator_.api->upload(accelerator_.self, found->data, data, bytes, nullptr));
+  accelerator_.check(accelerator_.api->synchronize(accelerator_.self, nullptr));
 }
 
 }  // namespace ingot

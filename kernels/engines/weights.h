@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engines/accelerator.h"
 #include "engines/plan.h"
 #include "files/safetensors.h"
 
@@ -12,8 +13,9 @@ namespace ingot {
 
 class Weights {
  public:
-  // Throws Error(INGOT_FOLDER) that names the tensor, the file, and both types and shapes.
-  Weights(const Plan &plan, const std::string &directory);
+  // On an accelerator they are copied to it. Throws Error(INGOT_FOLDER) that names the tensor, the file, and both types
+  // and shapes, Error(INGOT_MACHINE) where there is no room.
+  Weights(const Plan &plan, const std::string &directory, const Accelerator &accelerator = {});
 
   uint8_t *data(int32_t value) const { return places_[value]; }  // of a plan value; NULL if it is no weight
   int64_t bytes() const { return bytes_; }
@@ -22,9 +24,19 @@ class Weights {
   void refit(const std::string &name, const void *data, size_t bytes);
 
  private:
+  void move_to(const Plan &plan, const Accelerator &accelerator);
+
   Safetensors file_;
+  Accelerator accelerator_;
+  DeviceMemory memory_;
   std::vector<uint8_t *> places_;
-  std::vector<const StoredTensor *> used_;  // sorted by name
+  // A weight's name, place and size.
+  struct Used {
+    std::string name;
+    uint8_t *data;
+    size_t bytes;
+  };
+  std::vector<Used> used_;  // sorted by name
   int64_t bytes_ = 0;
 };
 

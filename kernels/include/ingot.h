@@ -54,6 +54,12 @@ typedef struct {
                              first */
   int32_t lag;            /* 0, 1 or 2: steps scheduled ahead of the one that runs; -1: the engine's own, 1 where the
                              device samples, else 0. No options at all: -1 */
+  double cache_fraction;  /* GPU: part of the memory that is free after weights and activations, for cache groups, where
+                             cache_bytes is 0; 0: 0.9 */
+  int32_t device;         /* GPU: which; as ingot_devices counts */
+  int32_t tune;  /* GPU: 0: tactics of products are as they are known, or a rule; 1: unknown ones are timed, and
+                    kept in a cache of the user; 2: and in the engine's folder */
+  int32_t eager; /* GPU: 1: steps are launched op by op, never captured as graphs */
 } IngotOptions;
 
 INGOT_API int ingot_open(const char *directory, const IngotOptions *, IngotEngine **);

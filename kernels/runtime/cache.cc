@@ -92,7 +92,22 @@ std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes,
   return pages;
 }
 
-Cache::Cache(const IngotEngineSpec &spec, std::vector<int32_t> pages) : pages_(std::move(pages)) {
+// A tensor's memory.
+void *Cache::allocate(size_t bytes, const char *name) {
+  if (accelerator_) {
+    memory_.emplace_back(accelerator_, bytes).fill(0);
+    return memory_.back().data();
+  }
+  void *data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) {
+    fail(INGOT_MACHINE, "cannot map %zu bytes for the cache tensor '%.80s': %s; open the engine with fewer cache_bytes",
+         bytes, name, std::strerror(errno));
+  }
+  return data;
+}
+
+Cache::Cache(const IngotEngineSpec &spec, std::vector<int32_t> pages, const Accelerator &accelerator)
+    : accelerator_(accelerator), pages_(std::move(pages)) {
   tensors_.resize(pages_.size());
   pointers_.resize(pages_.size());
   for (size_t g = 0; g < pages_.size(); ++g) {
@@ -100,12 +115,7 @@ Cache::Cache(const IngotEngineSpec &spec, std::vector<int32_t> pages) : pages_(s
     for (int32_t t = 0; t < group.n_tensors; ++t) {
       const auto page_bytes = static_cast<size_t>(page_bytes_of(group.tensors[t]));
       const size_t bytes = std::max<size_t>(1, page_bytes * static_cast<size_t>(pages_[g]));
-      void *data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (data == MAP_FAILED) {
-        fail(INGOT_MACHINE,
-             "cannot map %zu bytes for the cache tensor '%.80s': %s; open the engine with fewer cache_bytes", bytes,
-             group.tensors[t].name, std::strerror(errno));
-      }
+      void *data = allocate(bytes, group.tensors[t].name);
       tensors_[g].push_back({data, page_bytes, bytes});
       pointers_[g].push_back(data);
       bytes_ += static_cast<int64_t>(bytes);
@@ -116,6 +126,7 @@ Cache::Cache(const IngotEngineSpec &spec, std::vector<int32_t> pages) : pages_(s
 }
 
 Cache::~Cache() {
+  if (accelerator_) return;
   for (const auto &group : tensors_) {
     for (const Tensor &tensor : group) munmap(tensor.data, tensor.bytes);
   }
@@ -131,8 +142,13 @@ void Cache::copy(std::span<const PageCopy> copies) {
     }
     for (const Tensor &tensor : tensors_[static_cast<size_t>(copy.group)]) {
       auto *data = static_cast<uint8_t *>(tensor.data);
-      std::memcpy(data + tensor.page_bytes * static_cast<size_t>(copy.to),
-                  data + tensor.page_bytes * static_cast<size_t>(copy.from), tensor.page_bytes);
+      uint8_t *to = data + tensor.page_bytes * static_cast<size_t>(copy.to);
+      const uint8_t *from = data + tensor.page_bytes * static_cast<size_t>(copy.from);
+      if (accelerator_) {
+        accelerator_.check(accelerator_.api->copy(accelerator_.self, to, from, tensor.page_bytes, nullptr));
+      } else {
+        std::memcpy(to, from, tensor.page_bytes);
+      }
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engines/accelerator.h"
 #include "ingot_engine.h"
 #include "runtime/step.h"
 
@@ -21,8 +22,8 @@ std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes,
 
 class Cache {
  public:
-  // Maps the memory; the system fills it with zeros where it is touched. Throws Error(INGOT_MACHINE).
-  Cache(const IngotEngineSpec &spec, std::vector<int32_t> pages);
+  // Zeroed memory; on the CPU it takes up space only where it is touched. Throws Error(INGOT_MACHINE).
+  Cache(const IngotEngineSpec &spec, std::vector<int32_t> pages, const Accelerator &accelerator = {});
   ~Cache();
   Cache(const Cache &) = delete;
   Cache &operator=(const Cache &) = delete;
@@ -31,6 +32,7 @@ class Cache {
   int64_t bytes() const { return bytes_; }
   const IngotPools *pools() const { return &pools_; }
 
+  // On an accelerator in stream order.
   void copy(std::span<const PageCopy> copies);
 
  private:
@@ -39,6 +41,10 @@ class Cache {
     size_t page_bytes, bytes;
   };
 
+  void *allocate(size_t bytes, const char *name);
+
+  Accelerator accelerator_;
+  std::vector<DeviceMemory> memory_;  // on the accelerator
   std::vector<int32_t> pages_;
   std::vector<std::vector<Tensor>> tensors_;  // per group
   std::vector<std::vector<void *>> pointers_;

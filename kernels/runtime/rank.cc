@@ -1,8 +1,6 @@
 #include "runtime/rank.h"
 
-#include <cstdarg>
 #include <cstddef>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -12,51 +10,65 @@
 namespace ingot {
 namespace {
 
-int keep_sentence(IngotCtx *ctx, const char *format, ...) {
-  char text[2048];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  *static_cast<std::string *>(ctx->owner) = text;
-  return 1;
-}
-
 void drop_message(IngotCtx *, int, const char *, ...) {}
 
 }  // namespace
 
-Rank::Rank(const IngotEngineApi *api, const RankOptions &options) : api_(api) {
+Rank::Rank(const IngotEngineApi *api, const RankOptions &options)
+    : api_(api), ordinal_(options.ordinal), graphs_(options.graphs) {
   host_.size =
       offsetof(IngotHost, node_name);  // what a runtime offers to an engine; the rest is the engine's to its kernels
-  host_.error = keep_sentence;
+  host_.error = host_services()->error;
   host_.log = drop_message;
-  ctx_.size = sizeof ctx_;
-  ctx_.device = INGOT_CPU;
-  ctx_.rank = options.rank;
-  ctx_.ranks = options.ranks;
-  ctx_.comm = options.comm;
-  ctx_.host = &host_;
-  ctx_.owner = &error_;
-  const IngotEngineOptions given{sizeof given,    options.directory.c_str(), &ctx_,
-                                 options.threads, options.kernels.c_str(),   options.profile};
+  own_ctx_.size = sizeof own_ctx_;
+  own_ctx_.device = INGOT_CPU;
+  own_ctx_.host = &host_;
+  own_ctx_.owner = &state_;
+  if (options.device) {
+    device_.emplace(options.device, options.ordinal);
+    ctx_ = &device_->ctx;
+  }
+  ctx_->rank = options.rank;
+  ctx_->ranks = options.ranks;
+  ctx_->comm = options.comm;
+  const IngotEngineOptions given{sizeof given,    options.directory.c_str(), ctx_,
+                                 options.threads, options.kernels.c_str(),   options.profile,
+                                 options.tune};
   check(api_->open(&given, &engine_));
   spec_ = api_->spec(engine_);
   try {
     logits_ = find_logits();
     find_hidden();
+    const bool said = spec_->size >= offsetof(IngotEngineSpec, capturable) + sizeof spec_->capturable;
+    graphs_ = graphs_ && !options.profile && said && spec_->capturable;
   } catch (...) {
     api_->close(engine_);
     throw;
   }
 }
 
-Rank::~Rank() { api_->close(engine_); }
+Rank::~Rank() {
+  device_steps_.reset();  // waits for what is launched
+  api_->close(engine_);
+}
 
 void Rank::check(int status) {
   if (status == INGOT_OK) return;
   const int known = status >= INGOT_INVALID && status <= INGOT_FAILED ? status : INGOT_FAILED;
-  throw Error(known, error_.empty() ? "the engine '" + std::string(api_->name) + "' failed and said nothing" : error_);
+  const std::string &error = static_cast<const HostState *>(ctx_->owner)->error;
+  throw Error(known, error.empty() ? "the engine '" + std::string(api_->name) + "' failed and said nothing" : error);
+}
+
+int64_t Rank::field_bytes() const {
+  return fields_->bytes() + (device_steps_ ? static_cast<int64_t>(device_steps_->device_bytes()) : 0);
+}
+
+int64_t Rank::free_bytes() const {
+  if (!device_) return 0;
+  IngotDeviceInfo info{};
+  char why[1024] = "";
+  if (device_->api->info(ordinal_, &info, why, sizeof why)) fail(INGOT_MACHINE, "%s", why);
+  return info.free_bytes;
 }
 
 std::vector<IngotOpTime> Rank::times() const {
@@ -100,10 +112,15 @@ void Rank::find_hidden() {
 
 void Rank::bind(std::vector<int32_t> pages, int32_t max_sequences) {
   slots_.emplace(max_sequences, pages, spec_->max_pages);
-  cache_.emplace(*spec_, std::move(pages));
+  const Accelerator accelerator(*ctx_);
+  cache_.emplace(*spec_, std::move(pages), accelerator);
   fields_.emplace(*spec_, 0, max_sequences);
   outputs_.resize(static_cast<size_t>(spec_->functions[0].n_outputs));
   check(api_->bind(engine_, cache_->pools()));
+  if (accelerator) {
+    device_steps_.emplace(DeviceStepsHost{accelerator, api_, engine_, *spec_, *slots_, *fields_, logits_, hidden_,
+                                          hidden_width_, graphs_});
+  }
 }
 
 void Rank::check_step(const StepHeader &header) const {
@@ -114,9 +131,16 @@ void Rank::check_step(const StepHeader &header) const {
   }
 }
 
-void Rank::launch(const StepView &step) { launched_.push_back(step); }
+void Rank::launch(const StepView &step) {
+  if (!device_steps_) return launched_.push_back(step);
+  check_step(*step.header);
+  slots_->apply(step);
+  cache_->copy(step.page_copies);
+  device_steps_->launch(step);
+}
 
 StepResults Rank::finish() {
+  if (device_steps_) return device_steps_->finish();
   if (launched_.empty()) fail(INGOT_FAILED, "a step is to be finished, and none was launched");
   const StepView step = launched_.front();
   launched_.pop_front();

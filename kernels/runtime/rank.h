@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "engines/accelerator.h"
 #include "ingot_comm.h"
 #include "ingot_engine.h"
 #include "runtime/cache.h"
+#include "runtime/device_steps.h"
 #include "runtime/slot.h"
 #include "runtime/step.h"
 #include "runtime/step_fields.h"
@@ -24,8 +26,12 @@ struct RankOptions {
   int32_t threads = 0;
   std::string kernels = "auto";
   int32_t rank = 0, ranks = 1;
-  IngotComm *comm = nullptr;  // NULL with one rank
-  bool profile = false;       // take the time of every op
+  IngotComm *comm = nullptr;               // NULL with one rank
+  bool profile = false;                    // take the time of every op
+  const IngotDeviceApi *device = nullptr;  // NULL: the CPU
+  int32_t ordinal = 0;                     // which device
+  int32_t tune = INGOT_TUNE_NEVER;         // whether kernels may time their tactics
+  bool graphs = true;                      // steps on a device may be captured
 };
 
 class Rank : public StepRunner {
@@ -43,8 +49,8 @@ class Rank : public StepRunner {
   void launch(const StepView &step) override;
   StepResults finish() override;
   // A rank that does not sample only remembers the step in launch(), and computes it in finish().
-  bool samples() const override { return false; }
-  bool can_sample(const SamplingChange &) const override { return false; }
+  bool samples() const override { return device_.has_value(); }
+  bool can_sample(const SamplingChange &) const override { return samples(); }
 
   // A step launched and finished; the logits of its rows, valid until the next.
   std::span<float> run(const StepView &step);
@@ -55,7 +61,9 @@ class Rank : public StepRunner {
 
   Slots &slots() { return *slots_; }
   const Cache &cache() const { return *cache_; }
-  int64_t field_bytes() const { return fields_->bytes(); }
+  int64_t field_bytes() const;
+  // Bytes of the device that nobody has taken; 0 on the CPU.
+  int64_t free_bytes() const;
   // Time of every op so far, in order; none unless a profile was asked for. From any thread.
   std::vector<IngotOpTime> times() const;
 
@@ -68,9 +76,13 @@ class Rank : public StepRunner {
   std::span<float> rows_of(int32_t output, int32_t rows, int32_t width) const;
 
   const IngotEngineApi *api_;
-  std::string error_;  // the engine's last sentence
+  HostState state_;  // its error: the engine's last sentence
   IngotHost host_{};
-  IngotCtx ctx_{};
+  IngotCtx own_ctx_{};
+  std::optional<OpenDevice> device_;
+  IngotCtx *ctx_ = &own_ctx_;  // the device's, where there is one
+  int32_t ordinal_ = 0;
+  bool graphs_;
   void *engine_ = nullptr;
   const IngotEngineSpec *spec_ = nullptr;
   int32_t logits_ = 0, hidden_ = -1;  // which of the function's outputs; -1: none
@@ -80,7 +92,8 @@ class Rank : public StepRunner {
   std::optional<Slots> slots_;
   std::optional<StepFields> fields_;
   std::vector<IngotTensor> outputs_;
-  std::deque<StepView> launched_;  // and not finished
+  std::deque<StepView> launched_;  // and not finished; on the CPU
+  std::optional<DeviceSteps> device_steps_;
 };
 
 }  // namespace ingot

@@ -164,7 +164,8 @@ IngotStep StepFields::make(const StepView &step, const Slots &slots) {
           step.n_bytes,
           tensors_.data(),
           static_cast<int32_t>(tensors_.size()),
-          named_};
+          named_,
+          nullptr};
 }
 
 void StepFields::fill(Field &field, const StepView &step, const Slots &slots) {

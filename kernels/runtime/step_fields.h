@@ -45,6 +45,10 @@ class StepFields {
   // before.
   IngotStep make(const StepView &step, const Slots &slots);
 
+  // Words of 4 bytes that field i of the engine's may take, and whether they are floats.
+  size_t words(size_t i) const { return fields_[i].values.size(); }
+  bool floats(size_t i) const { return fields_[i].kind == FieldKind::embeddings; }
+
   int64_t bytes() const;
   // Numbers of a token's vector; 0: the engine reads ids only.
   int32_t embedding_width() const;

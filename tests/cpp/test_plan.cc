@@ -136,8 +136,8 @@ void blocks_that_live_together_do_not_overlap() {
   const int64_t total = plan_arena(blocks);
   std::vector<int64_t> live(210, 0);
   for (size_t a = 0; a < blocks.size(); ++a) {
-    assert(blocks[a].offset % 64 == 0 && blocks[a].offset + blocks[a].bytes <= total);
-    for (int32_t i = blocks[a].first; i <= blocks[a].last; ++i) live[i] += (blocks[a].bytes + 63) / 64 * 64;
+    assert(blocks[a].offset % 256 == 0 && blocks[a].offset + blocks[a].bytes <= total);
+    for (int32_t i = blocks[a].first; i <= blocks[a].last; ++i) live[i] += (blocks[a].bytes + 255) / 256 * 256;
     for (size_t b = 0; b < a; ++b) {
       const bool together = blocks[a].first <= blocks[b].last && blocks[b].first <= blocks[a].last;
       const bool overlap = blocks[a].offset < blocks[b].offset + blocks[b].bytes && blocks[b].offset < blocks[a].offset + blocks[a].bytes;
