@@ -7,8 +7,8 @@
 //
 // "single": one shape after another, each launch another copy of the weights, so that the L2 cache holds none, inside a
 // CUDA graph. "chain": the four products of 32 layers, each reading what the one before wrote, all by one kernel or
-// each by the one that the tuner chose. "tune": what the tuner chooses, and how long it takes; its file goes to
-// XDG_CACHE_HOME.
+// each by the one that the tuner chose; "chain+": with a small kernel after each. "tune": what the tuner chooses, and
+// how long it takes; its file goes to XDG_CACHE_HOME.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "ops/cuda/cublaslt.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/product.h"
 #include "ops/cuda/product_tile.h"
 #include "ops/cuda/product_tuner.h"
@@ -354,6 +355,29 @@ void single() {
   }
 }
 
+// Stands for the small kernels between products: one block a token, 8 KB of what the product wrote become the next
+// one's x.
+__global__ void pass_on(const uint4 *from, uint4 *to) {
+  let_next_launch();
+  wait_for_previous();
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+  to[i] = from[i];
+}
+
+int launch_pass_on(int T, const void *from, void *to, cudaStream_t stream) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(T));
+  config.blockDim = dim3(512);
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  return static_cast<int>(
+      cudaLaunchKernelEx(&config, pass_on, static_cast<const uint4 *>(from), static_cast<uint4 *>(to)));
+}
+
 void chain() {
   std::string why;
   ProductTuner tuner(&why);
@@ -368,7 +392,8 @@ void chain() {
     void *buffers[2] = {random(size_t{256} * 22016, INGOT_BF16, 2), random(size_t{256} * 22016, INGOT_BF16, 3)};
     void *scale = random(22016, INGOT_F32, 4), *x_scale = random(256, INGOT_F32, 5);
     for (const Shape &shape : layer) tuner.tune(product(types, shape, 128), "", true, stream);
-    for (const int T : {1, 2, 4, 8, 16, 32, 64, 128}) {
+    for (const int T : {1, -1, 4, 8, -8, 16, 32, 64, 128}) {
+      const bool between = T < 0;  // a small kernel after each product
       for (const char *which :
            {"tuned", "stream0", "stream1", "ring0", "ring1", "ring2", "tile0", "tile1", "cublaslt0", "staged0"}) {
         const double us = microseconds([&](cudaStream_t stream) {
@@ -376,18 +401,22 @@ void chain() {
           int turn = 0;
           for (int l = 0; l < layers; ++l) {
             for (const Shape &shape : layer) {
-              Product p = product(types, shape, T);
+              Product p = product(types, shape, std::abs(T));
               p.x_TD = buffers[turn % 2], p.y_TF = buffers[1 - turn % 2], p.weight_FD = weights + at * width;
               ++turn;
               if (p.scale_dtype) p.scale_F = static_cast<float *>(scale);
               if (p.x_scale_dtype) p.x_scale_T = static_cast<float *>(x_scale);
               int status = -1;
-              const int bucket = tactic_bucket(T), tactic = tuner.tactic(p, bucket);
+              const int bucket = tactic_bucket(p.T), tactic = tuner.tactic(p, bucket);
               if (!strcmp(which, "tuned") && tactic != Tactics::none) {
                 status = tuner.launch(p, tactic, bucket, workspace, workspace_bytes, stream);
               }
               for (const Kernel &kernel : kernels_of(p)) {
                 if (kernel.name == which) status = kernel.launch(p, stream);
+              }
+              if (!status && between) {
+                status = launch_pass_on(p.T, buffers[turn % 2], buffers[1 - turn % 2], stream);
+                ++turn;
               }
               if (status) return status;
               at += static_cast<size_t>(shape.F) * static_cast<size_t>(shape.D);
@@ -396,7 +425,8 @@ void chain() {
           return 0;
         });
         if (us < 0) continue;
-        printf("chain %-5s T=%-4d %-9s %.3f ms a pass of 32 layers, %.2f TB/s\n", types.name, T, which, us / 1000,
+        printf("chain%s %-5s T=%-4d %-9s %.3f ms a pass of 32 layers, %.2f TB/s\n", between ? "+" : "", types.name,
+               std::abs(T), which, us / 1000,
                static_cast<double>(elements) * layers * static_cast<double>(width) / us / 1e6);
         fflush(stdout);
       }

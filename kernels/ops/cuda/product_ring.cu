@@ -179,7 +179,10 @@ __global__ void __launch_bounds__(threads, 2) ring(const Product product, int ah
 template <class Format>
 cudaError_t launch_ring(const Product &p, int ahead, cudaStream_t on) {
   constexpr int bytes = Ring<Format>::shared_bytes;
-  const cudaError_t error = cudaFuncSetAttribute(ring<Format>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  cudaError_t error = cudaFuncSetAttribute(ring<Format>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error != cudaSuccess) return error;
+  error = cudaFuncSetAttribute(ring<Format>, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -19,7 +19,10 @@ cudaError_t launch_tile(const Product &p, int32_t variant, const CUtensorMap &we
   share.ahead = variant == 0 ? 1 << 30 : 2;
   share.stages = std::min(most_stages, room / Work::stage_bytes);
   const int bytes = share.stages * (Work::stage_bytes + 16);
-  const cudaError_t error = cudaFuncSetAttribute(tile<dtype, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  cudaError_t error = cudaFuncSetAttribute(tile<dtype, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error != cudaSuccess) return error;
+  error = cudaFuncSetAttribute(tile<dtype, N>, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
