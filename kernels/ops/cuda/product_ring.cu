@@ -167,6 +167,7 @@ class Ring {
 template <class Format>
 __global__ void __launch_bounds__(threads, 2) ring(const Product product, int ahead) {
   extern __shared__ __align__(128) uint8_t memory[];
+  if (ahead == at_once) let_next_launch();
   Ring<Format> work(product, memory);
   work.prepare();
   if (threadIdx.x < summing) {
@@ -206,7 +207,7 @@ bool takes_ring_product(const Product &p, char *why, size_t n) {
 }
 
 cudaError_t launch_ring_product(const Product &product, int32_t variant, cudaStream_t on) {
-  const int ahead = variant == 0 ? 2 : variant == 1 ? 1 << 30 : stages;
+  const int ahead = variant == 0 ? 2 : variant == 1 ? at_once : stages;
   Product p = product;
   cudaError_t status = cudaErrorInvalidValue;
   with_format(p.x_dtype, p.weight_dtype, [&](auto format) {

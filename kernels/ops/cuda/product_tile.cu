@@ -16,7 +16,7 @@ cudaError_t launch_tile(const Product &p, int32_t variant, const CUtensorMap &we
                         Share share, int blocks, cudaStream_t on) {
   using Work = Tile<dtype, N>;
   const int room = 113 * 1024 - 2 * most_stages * 8;  // so that the next kernel's block has room, too
-  share.ahead = variant == 0 ? 1 << 30 : 2;
+  share.ahead = variant == 0 ? at_once : 2;
   share.stages = std::min(most_stages, room / Work::stage_bytes);
   const int bytes = share.stages * (Work::stage_bytes + 16);
   cudaError_t error = cudaFuncSetAttribute(tile<dtype, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);

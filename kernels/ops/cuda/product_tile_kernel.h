@@ -106,7 +106,7 @@ class Tile {
       if (left == share_.ahead) let_next_launch();
     };
     const int64_t count = end_ - begin_, filled = min(count, static_cast<int64_t>(share_.stages));
-    if (count <= share_.ahead) let_next_launch();
+    if (count <= share_.ahead && share_.ahead != at_once) let_next_launch();
     for (int i = 0; i < filled; ++i) fetch_weights(begin_ + i, i), let_next(count - i - 1);
     wait_for_previous();
     for (int i = 0; i < filled; ++i) fetch_x(begin_ + i, i);
@@ -229,6 +229,7 @@ __global__ void __launch_bounds__(threads, N > 64 ? 1 : 2)
          [[maybe_unused]] const __grid_constant__ CUtensorMap x, [[maybe_unused]] const Share share) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
+  if (share.ahead == at_once) let_next_launch();
   Tile<dtype, N> work(product, share, memory);
   work.prepare();
   if (threadIdx.x < summing) {
