@@ -139,7 +139,8 @@ def summary(plan, written: dict) -> str:
     for entry in written["passes"]:
         done, kept = len(entry["rewritten"]), len(entry["refused"])
         if entry["plugin"].startswith("quant.") and done + kept:
-            name = f"{entry['plugin']}: {entry['pass']}"
+            name = entry["plugin"]
+            name += f": {entry['pass']}" if entry["pass"] != name else ""
             lines.append(f"{name}: {done} quantized, {kept} left as they are")
     if because := written["engine"].get("because"):
         lines.append(f"engine={written['engine']['name']}: {because}")

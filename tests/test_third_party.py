@@ -84,7 +84,7 @@ def test_a_strangers_quantization(python, tmp_path, tiny_llama):
         f"checkpoint={tiny_llama}", "out=nf4", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "quant.nf4: Nf4Product: 42 quantized, 1 left" in done.stdout
+    assert "quant.nf4: 42 quantized, 1 left" in done.stdout
     done = run(
         python.parent / "ingot",
         "run",
