@@ -123,7 +123,8 @@ void ProductTuner::tune(const Product &product, const std::string &baked, bool t
   }
   Product p = product;
   std::vector<int32_t> missing;
-  for (int32_t T = 1; T <= tactic_bucket(p.T); T *= 2) {
+  // For fewer tokens the rule is better: products timed alone prefer kernels that are slower behind one another.
+  for (int32_t T = 2 * most_ring_tokens; T <= tactic_bucket(p.T); T *= 2) {
     const size_t bytes = static_cast<size_t>(T) * (static_cast<size_t>(p.D) * bytes_of(p.x_dtype) +
                                                    static_cast<size_t>(p.F) * bytes_of(p.y_dtype));
     if (tactic(p, T) == Tactics::none && bytes <= most_bytes) missing.push_back(T);
