@@ -14,18 +14,8 @@
 namespace ingot {
 namespace {
 
-constexpr int32_t blocks = 4;     // of the ring: one more than there are steps in flight at lag 2
 constexpr size_t alignment = 64;  // words
 constexpr auto patience = std::chrono::microseconds(20);
-
-// Sizes to which steps of one token a sequence are padded.
-constexpr int32_t buckets[] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256};
-
-size_t words_of(const IngotTensor &tensor) {
-  size_t words = 1;
-  for (int32_t i = 0; i < tensor.rank; ++i) words *= static_cast<size_t>(tensor.shape[i]);
-  return words;
-}
 
 IngotSlotSampling settings_of(const SamplingChange &change) {
   IngotSlotSampling settings{};
@@ -36,6 +26,22 @@ IngotSlotSampling settings_of(const SamplingChange &change) {
   settings.top_k = change.top_k;
   settings.logprobs = change.logprobs;
   return settings;
+}
+
+std::vector<DeviceSteps::RowRun> rows_for_leader(const StepView &step) {
+  std::vector<DeviceSteps::RowRun> runs;
+  int32_t row = 0, end = 0;
+  for (size_t s = 0; s < step.slots_S.size(); ++s) {
+    const int32_t first = row;
+    end += step.lengths_S[s];
+    while (static_cast<size_t>(row) < step.rows_N.size() && step.rows_N[static_cast<size_t>(row)] < end) ++row;
+    if (step.samples_S[s] != leader_samples || row == first) continue;
+    if (!runs.empty() && runs.back().first + runs.back().count == first)
+      runs.back().count += row - first;
+    else
+      runs.push_back({first, row - first});
+  }
+  return runs;
 }
 
 }  // namespace
@@ -111,105 +117,11 @@ int32_t DeviceSteps::find(const char *name) const {
   return -1;
 }
 
-int32_t DeviceSteps::bucket(int32_t sequences) const {
-  const int32_t most = std::min({max_sequences_, host_.spec.max_tokens, host_.spec.max_rows});
-  for (const int32_t size : buckets) {
-    if (size >= sequences) return std::min(size, most);
-  }
-  return std::min((sequences + 63) / 64 * 64, most);
-}
-
-// The step's sizes; of one token a sequence whose rows are all wanted, the next larger that is captured.
-DeviceSteps::Sizes DeviceSteps::padded(const StepView &step) const {
-  const StepHeader &header = *step.header;
-  Sizes sizes{header.T, header.S, header.N, header.Q};
-  const bool decodes = header.Q == 1 && header.T == header.S && header.N == header.S && header.n_embeddings == 0;
-  if (host_.graphs && decodes) sizes.T = sizes.S = sizes.N = bucket(header.S);
-  return sizes;
-}
-
 void DeviceSteps::send_sampling(const StepView &step) {
   for (const SamplingChange &change : step.sampling_changes) {
     const IngotSlotSampling settings = settings_of(change);
     sampling_.upload(static_cast<size_t>(change.slot) * sizeof settings, &settings, sizeof settings);
   }
-}
-
-// Elements of a field in a step of these sizes.
-size_t DeviceSteps::count_of(size_t field, const Sizes &sizes) const {
-  size_t count = 1;
-  for (const IngotNamedTensor &named = host_.spec.functions[0].fields[field];
-       const char *word : std::span(named.dims, named.rank)) {
-    const std::string_view dim(word);
-    count *= static_cast<size_t>(dim == "T"     ? sizes.T
-                                 : dim == "S"   ? sizes.S
-                                 : dim == "N"   ? sizes.N
-                                 : dim == "S+1" ? sizes.S + 1
-                                                : host_.spec.max_pages);
-  }
-  return count;
-}
-
-// What padding tokens and sequences say: token 0 at position 0 of the null page, each of a sequence of its own.
-void DeviceSteps::fill_block(const IngotStep &made, const StepView &step, const Sizes &sizes) {
-  int32_t *block = ring_.data<int32_t>() + (launched_ % blocks) * block_words_;
-  for (size_t i = 0; i < fields_.size(); ++i) {
-    if (fields_[i].words == 0) continue;
-    int32_t *to = block + fields_[i].first;
-    const size_t count = words_of(made.fields[i]), whole = count_of(i, sizes);
-    std::memcpy(to, made.fields[i].data, count * sizeof(int32_t));
-    const std::string_view name = made.named[i].name;
-    const bool counts = name == "sequences_T" || name == "rows_N" || name == "starts_S1";
-    for (size_t k = count; k < whole; ++k) to[k] = counts ? static_cast<int32_t>(k) : 0;
-  }
-  if (sequences_field_ < 0) {
-    int32_t *to = block + sequences_.first, t = 0;
-    for (int32_t s = 0; s < step.header->S; ++s) {
-      for (int32_t i = 0; i < step.lengths_S[static_cast<size_t>(s)]; ++i) to[t++] = s;
-    }
-    for (; t < sizes.T; ++t) to[t] = t;
-  }
-  if (slots_field_ < 0) {
-    int32_t *to = block + slots_.first;
-    std::copy(step.slots_S.begin(), step.slots_S.end(), to);
-    std::fill(to + step.header->S, to + sizes.S, 0);
-  }
-  fill_rows(step, sizes, block);
-}
-
-// Which row of logits a sequence's token is drawn from, and where it will stand.
-void DeviceSteps::fill_rows(const StepView &step, const Sizes &sizes, int32_t *block) {
-  int32_t *rows = block + rows_.first, *positions = block + positions_.first;
-  size_t row = 0;
-  int32_t end = 0;
-  for (size_t s = 0; s < step.slots_S.size(); ++s) {
-    end += step.lengths_S[s];
-    while (row < step.rows_N.size() && step.rows_N[row] < end) ++row;
-    rows[s] = step.samples_S[s] == rank_samples ? static_cast<int32_t>(row) - 1 : -1;
-    positions[s] = step.cached_S[s] + step.lengths_S[s];
-  }
-  std::fill(rows + step.slots_S.size(), rows + sizes.S, -1);
-  std::fill(positions + step.slots_S.size(), positions + sizes.S, 0);
-}
-
-// The step as the engine sees it: fields on the device.
-void DeviceSteps::bind(const IngotStep &made, const Sizes &sizes) {
-  bound_ = made;
-  bound_.T = sizes.T;
-  bound_.S = sizes.S;
-  bound_.N = sizes.N;
-  bound_.Q = sizes.Q;
-  bound_.host_fields = made.fields;
-  for (size_t i = 0; i < fields_.size(); ++i) {
-    IngotTensor tensor = made.fields[i];
-    tensor.data = fields_[i].words ? static_cast<void *>(on_device(fields_[i])) : float_fields_[i].data<void>();
-    if (fields_[i].words) {
-      const int64_t width = tensor.rank == 2 ? tensor.shape[1] : 1;
-      tensor.shape[0] = static_cast<int64_t>(count_of(i, sizes)) / std::max<int64_t>(width, 1);
-    }
-    tensors_[i] = tensor;
-  }
-  bound_.fields = tensors_.data();
 }
 
 void DeviceSteps::enqueue(const Sizes &sizes) {
@@ -289,29 +201,29 @@ void DeviceSteps::launch(const StepView &step) {
   const IngotStep made = host_.fields.make(step, host_.slots);
   send_sampling(step);
   fill_block(made, step, sizes);
-  for (size_t i = 0; i < fields_.size(); ++i) {
-    if (!fields_[i].words && step.header->n_embeddings)
-      float_fields_[i].upload(0, made.fields[i].data, words_of(made.fields[i]) * sizeof(float));
-  }
+  if (step.header->n_embeddings) send_embeddings(made);
   bind(made, sizes);
   if (host_.api->prepare(host_.engine, &bound_)) check(INGOT_FAILED);
   run(sizes);
 
-  Flight flight{++launched_, step.header->S, step.header->N, false};
+  const std::vector<RowRun> wanted = rows_for_leader(step);
+  flights_.push_back({++launched_, step.header->S, step.header->N, !wanted.empty()});
   for (size_t s = 0; s < step.slots_S.size(); ++s) {
-    if (step.samples_S[s] == leader_samples) flight.wants_logits = true;
     if (step.samples_S[s] == rank_samples) host_.slots.set_last_token(step.slots_S[s], last_token_of_slot);
   }
-  if (flight.wants_logits) download(flight);
-  flights_.push_back(flight);
+  if (!wanted.empty()) download(wanted, step.header->N);
 }
 
-void DeviceSteps::download(const Flight &flight) {
+// The others stay on the device: one request that needs its logits does not bring those of all.
+void DeviceSteps::download(const std::vector<RowRun> &runs, int32_t N) {
   const auto copy = [&](int32_t output, int64_t width, DeviceMemory &to) {
-    const size_t bytes = static_cast<size_t>(flight.N) * static_cast<size_t>(width) * sizeof(float);
+    const size_t row = static_cast<size_t>(width) * sizeof(float), bytes = static_cast<size_t>(N) * row;
     if (to.bytes() < bytes) to = DeviceMemory(accelerator_, bytes + bytes / 4, DeviceMemory::Kind::pinned);
-    const void *from = outputs_[static_cast<size_t>(output)].data;
-    check(accelerator_.api->download(accelerator_.self, to.data(), from, bytes, nullptr));
+    const auto *from = static_cast<const uint8_t *>(outputs_[static_cast<size_t>(output)].data);
+    for (const RowRun &run : runs) {
+      const size_t begin = static_cast<size_t>(run.first) * row, size = static_cast<size_t>(run.count) * row;
+      check(accelerator_.api->download(accelerator_.self, to.data() + begin, from + begin, size, nullptr));
+    }
   };
   copy(host_.logits, host_.spec.vocab, logits_copy_);
   if (host_.hidden >= 0) copy(host_.hidden, host_.hidden_width, hidden_copy_);

@@ -44,10 +44,17 @@ class DeviceSteps {
   // Of the oldest step; throws Error if the device failed. Results are valid until the next call.
   StepResults finish();
 
+  // Rows of a step that follow each other.
+  struct RowRun {
+    int32_t first, count;
+  };
+
   size_t device_bytes() const;
   size_t graphs() const { return graphs_.size(); }  // captured so far
 
  private:
+  static constexpr int32_t blocks = 4;  // of the ring: one more than there are steps in flight at lag 2
+
   struct Sizes {
     int32_t T, S, N, Q;
     auto operator<=>(const Sizes &) const = default;
@@ -70,13 +77,14 @@ class DeviceSteps {
   Sizes padded(const StepView &step) const;
   int32_t bucket(int32_t sequences) const;
   void send_sampling(const StepView &step);
+  void send_embeddings(const IngotStep &made);
   void fill_block(const IngotStep &made, const StepView &step, const Sizes &sizes);
   void fill_rows(const StepView &step, const Sizes &sizes, int32_t *block);
   size_t count_of(size_t field, const Sizes &sizes) const;
   void bind(const IngotStep &made, const Sizes &sizes);
   void enqueue(const Sizes &sizes);
   void run(const Sizes &sizes);
-  void download(const Flight &flight);
+  void download(const std::vector<RowRun> &runs, int32_t N);
   void wait(uint64_t number) const;
   int32_t *on_device(const Part &part) const { return device_block_.data<int32_t>() + part.first; }
   void check(int status) const { accelerator_.check(status); }
