@@ -135,14 +135,14 @@ struct IngotEngine {
     leader.end_ids = manifest.end_ids;
     leader.policy = policy_of(options.policy);
     leader.lag = options.lag >= 0 ? options.lag : ranks.samples() ? 1 : 0;
-    ranks.bind(pages_of_groups(spec, cache_bytes(options), leader.max_sequences, leader.token_budget, manifest.ranks),
+    ranks.bind(pages_of_groups(spec, options.cache_bytes, leader.max_sequences, leader.token_budget, manifest.ranks,
+                               available_bytes(options)),
                leader.max_sequences);
     executor.emplace(ranks, tokens, leader);
   }
 
-  // What cache groups may take; 0: what they ask for.
-  int64_t cache_bytes(const IngotOptions &options) const {
-    if (options.cache_bytes > 0) return options.cache_bytes;
+  // What cache groups may take of a device's memory; 0 on the CPU.
+  int64_t available_bytes(const IngotOptions &options) const {
     const double fraction = options.cache_fraction > 0 ? options.cache_fraction : 0.9;
     return static_cast<int64_t>(fraction * static_cast<double>(ranks.rank(0).free_bytes()));
   }

@@ -63,15 +63,16 @@ int64_t bytes_per_page(const IngotCacheGroup &group) {
 }
 
 std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes, int32_t max_sequences,
-                                     int32_t token_budget, int32_t ranks) {
+                                     int32_t token_budget, int32_t ranks, int64_t available) {
   double wanted_bytes = 0;
   for (int32_t g = 0; g < spec.n_groups; ++g) {
     check_group(spec, spec.groups[g]);
     wanted_bytes += static_cast<double>(wanted_pages(spec, spec.groups[g], max_sequences, token_budget)) *
                     static_cast<double>(bytes_per_page(spec.groups[g]));
   }
-  const double given = bytes > 0 ? static_cast<double>(bytes) / ranks
-                                 : std::min(wanted_bytes, static_cast<double>(quarter_of_memory()) / ranks);
+  const int64_t most = bytes > 0 ? bytes : available > 0 ? available : quarter_of_memory();
+  const double part_of_rank = static_cast<double>(most) / ranks;
+  const double given = bytes > 0 ? part_of_rank : std::min(wanted_bytes, part_of_rank);
   const double part = wanted_bytes > 0 ? given / wanted_bytes : 0;
   std::vector<int32_t> pages;
   for (int32_t g = 0; g < spec.n_groups; ++g) {
@@ -81,12 +82,11 @@ std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes,
     pages.push_back(static_cast<int32_t>(std::min(count + 1e-6, static_cast<double>(INT32_MAX / group.page_tokens))));
     if (pages.back() < 2) {
       fail(INGOT_INVALID,
-           "cache_bytes is %lld; group '%.80s' needs two pages of %lld bytes on every rank at the very least, and %.0f "
-           "bytes in all "
-           "hold %d "
-           "sequences of %d tokens",
-           static_cast<long long>(bytes), group.name, static_cast<long long>(bytes_per_page(group)),
-           wanted_bytes * ranks, max_sequences, spec.max_length);
+           "%s%lld; group '%.80s' needs two pages of %lld bytes on every rank at the very least, and %.0f bytes in all "
+           "hold %d sequences of %d tokens",
+           bytes > 0 ? "cache_bytes is " : "bytes that are left for cache groups: ", static_cast<long long>(most),
+           group.name, static_cast<long long>(bytes_per_page(group)), wanted_bytes * ranks, max_sequences,
+           spec.max_length);
     }
   }
   return pages;

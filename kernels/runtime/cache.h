@@ -13,12 +13,12 @@ namespace ingot {
 // Bytes of one page in all tensors of a group.
 int64_t bytes_per_page(const IngotCacheGroup &group);
 
-// Pages of every group, null page included. `bytes` 0: enough for max_sequences of max_length, at most a quarter of
-// this machine's memory; else what fits into `bytes`. Of `ranks` on this machine each has an equal part. Groups share
-// the bytes as their needs are. Throws Error(INGOT_INVALID) when too little is left for one page, Error(INGOT_FOLDER)
-// for a kind of group that this runtime does not serve.
+// Pages of every group, null page included. `bytes` 0: enough for max_sequences of max_length, at most `available`
+// bytes, 0 being a quarter of this machine's memory; else what fits into `bytes`. Of `ranks` on this machine each has
+// an equal part. Groups share the bytes as their needs are. Throws Error(INGOT_INVALID) when too little is left for one
+// page, Error(INGOT_FOLDER) for a kind of group that this runtime does not serve.
 std::vector<int32_t> pages_of_groups(const IngotEngineSpec &spec, int64_t bytes, int32_t max_sequences,
-                                     int32_t token_budget, int32_t ranks = 1);
+                                     int32_t token_budget, int32_t ranks = 1, int64_t available = 0);
 
 class Cache {
  public:
