@@ -64,7 +64,7 @@ int info(int32_t ordinal, IngotDeviceInfo *info, char *why, size_t n) {
     snprintf(why, n, "GPU %d cannot be used: %s (%s)", device, cudaGetErrorString(error), cudaGetErrorName(error));
     return 1;
   }
-  snprintf(info->name, sizeof info->name, "%s", properties.name);
+  snprintf(info->name, sizeof info->name, "%.127s", properties.name);
   info->sm = 10 * properties.major + properties.minor;
   info->sm_count = properties.multiProcessorCount;
   info->memory_bytes = static_cast<int64_t>(total);
