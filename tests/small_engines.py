@@ -23,6 +23,7 @@ KINDS = {
     "float32": ["dtype=float32", "max_tokens=7"],
     "fp8": ["quant=fp8"],
     "window": ["model=mistral", "quant=fp8", "quant.cache=fp8"],
+    "features": ["features=[embeddings,hidden]"],
     "ranks": ["parallel=tensor", "parallel.ranks=2"],
     "int8": ["quant=int8_wo", "quant.group=16"],
     "int4": ["quant=int4_wo", "quant.group=16"],

@@ -112,10 +112,10 @@ void DeviceSteps::bind(const IngotStep &made, const Sizes &sizes) {
   for (size_t i = 0; i < fields_.size(); ++i) {
     IngotTensor tensor = made.fields[i];
     tensor.data = fields_[i].words ? static_cast<void *>(on_device(fields_[i])) : float_fields_[i].data<void>();
-    if (fields_[i].words) {
-      const int64_t width = tensor.rank == 2 ? tensor.shape[1] : 1;
-      tensor.shape[0] = static_cast<int64_t>(count_of(i, sizes)) / std::max<int64_t>(width, 1);
-    }
+    // Vectors of padding tokens are whatever stands there: their id is not -2.
+    const int64_t width = tensor.rank == 2 ? tensor.shape[1] : 1;
+    tensor.shape[0] =
+        fields_[i].words ? static_cast<int64_t>(count_of(i, sizes)) / std::max<int64_t>(width, 1) : sizes.T;
     tensors_[i] = tensor;
   }
   bound_.fields = tensors_.data();
