@@ -184,13 +184,16 @@ void on_device(const std::string &folder) {
   assert(host::watch.blocks == 0 && host::watch.bytes == 0);
 }
 
-// Every op has its time, and the results are the same.
+// Every op that computes has its time, and the results are the same.
 void profiled(const std::string &folder) {
   Opened cpu(folder, {}), device(folder, {&host::api<>, 1, true, true});
   compare(run(device), run(cpu), "profiled");
   const std::vector<IngotOpTime> times = device.ranks.rank(0).times();
-  assert(!times.empty());
-  for (const IngotOpTime &time : times) assert(time.calls > 0 && time.seconds > 0 && time.shortest <= time.seconds);
+  const auto timed = std::count_if(times.begin(), times.end(), [](const IngotOpTime &time) {
+    return time.calls > 0 && time.seconds > 0 && time.shortest <= time.seconds;
+  });
+  const auto views = std::count_if(times.begin(), times.end(), [](const IngotOpTime &time) { return time.calls == 0; });
+  assert(timed > 10 && timed > views && timed + views == static_cast<ptrdiff_t>(times.size()));
 }
 
 // Only kernels are taken whose results do not depend on neighbours, where that is asked for.
