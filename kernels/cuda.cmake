@@ -62,8 +62,10 @@ target_compile_options(ingot_cuda PRIVATE
 string(REPLACE ";" "," built_for "${INGOT_CUDA_ARCHITECTURES}")
 set_property(SOURCE cuda/usable.cc APPEND PROPERTY COMPILE_DEFINITIONS "INGOT_CUDA_BUILT_FOR=\"${built_for}\"")
 target_link_libraries(ingot_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
-# --exclude-libs: what the CUDA runtime exports stays inside, beside another one that the process may hold.
-target_link_options(ingot_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+# What the CUDA runtime and templates would export stays inside, beside others that the process may hold.
+set(exports ${CMAKE_CURRENT_SOURCE_DIR}/cuda/exports.map)
+target_link_options(ingot_cuda PRIVATE -Wl,--version-script=${exports} -Wl,--no-undefined)
+set_property(TARGET ingot_cuda PROPERTY LINK_DEPENDS ${exports})
 set_target_properties(ingot_cuda PROPERTIES
   NO_SONAME ON CUDA_RUNTIME_LIBRARY Static CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden)
 install(TARGETS ingot_cuda LIBRARY DESTINATION core/_native)
