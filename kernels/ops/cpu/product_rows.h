@@ -16,6 +16,7 @@ struct RowBlock {
   const unsigned char *data;
   int64_t stride;        // bytes
   int64_t first, count;  // which outputs they are
+  int64_t next = 0;      // bytes to the same element of the block that is read next; 0: there is none in memory
 };
 
 template <class L, int32_t y_dtype>
@@ -57,14 +58,14 @@ inline void finish(const Product &p, int64_t t, const RowBlock &rows, const floa
 
 // One tile over one piece of D. state: its partial sums between pieces.
 template <class Dot, int tokens, int rows>
-inline void multiply_piece(const TilePlace &at, int64_t D, bool first, bool last, float *state, float *out) {
+inline void multiply_piece(const TilePlace &at, int64_t D, bool first, bool last, int64_t ahead, float *state,
+                           float *out) {
   using L = typename Dot::Lanes;
   TileSums<Dot, tokens, rows> sums;
   for (int m = 0; m < tokens; ++m) {
     for (int n = 0; n < rows; ++n) sums[m][n] = first ? L::zero() : L::load(state + (m * rows + n) * L::width);
   }
-  // What is read next: the same piece of the tile's next rows.
-  walk<Dot, tokens, rows>(sums, at, D, rows * at.row_stride);
+  walk<Dot, tokens, rows>(sums, at, D, ahead);
   if (last) return sum_tile<Dot, tokens, rows>(sums, out, max_block_rows + L::width);
   for (int m = 0; m < tokens; ++m) {
     for (int n = 0; n < rows; ++n) L::store(state + (m * rows + n) * L::width, sums[m][n]);
@@ -94,6 +95,15 @@ inline XPiece copy_piece(const Product &p, int64_t t, int64_t d, int64_t count, 
   return {copy, copy_stride};
 }
 
+// What the rows n … of a block fetch meanwhile, as bytes from where they are. The first tile of tokens finds a block in
+// the caches, or reads it and fetches its own next rows; the others fetch the next block, each its share of rows, so
+// that memory is busy all the time.
+inline int64_t fetched_ahead(const Product &p, int64_t t, int64_t n, int64_t tile_tokens, const RowBlock &rows) {
+  if (t == 0) return 4 * rows.stride;
+  const int64_t others = (p.T - 1) / tile_tokens;
+  return n / 4 % others == t / tile_tokens - 1 ? rows.next : 0;
+}
+
 // All rows of a block for tokens t … t + tokens - 1.
 template <class Dot, int tokens>
 inline void multiply_tokens(const Product &p, int64_t t, const RowBlock &rows) {
@@ -109,10 +119,11 @@ inline void multiply_tokens(const Product &p, int64_t t, const RowBlock &rows) {
     TilePlace at{x.data, rows.data + d * Dot::row_bytes, x.stride, rows.stride};
     int64_t n = 0;
     for (; n + 4 <= rows.count; n += 4, at.row += 4 * rows.stride) {
-      multiply_piece<Dot, tokens, 4>(at, piece, d == 0, last, state + n * tokens * L::width, sums + n);
+      const int64_t ahead = fetched_ahead(p, t, n, L::tile_tokens, rows);
+      multiply_piece<Dot, tokens, 4>(at, piece, d == 0, last, ahead, state + n * tokens * L::width, sums + n);
     }
     for (; n < rows.count; ++n, at.row += rows.stride) {
-      multiply_piece<Dot, tokens, 1>(at, piece, d == 0, last, state + n * tokens * L::width, sums + n);
+      multiply_piece<Dot, tokens, 1>(at, piece, d == 0, last, rows.stride, state + n * tokens * L::width, sums + n);
     }
   }
   for (int m = 0; m < tokens; ++m) finish<L>(p, t + m, rows, sums + m * row_of_sums);
@@ -139,7 +150,9 @@ inline void multiply_rows(const Product &p, int64_t begin, int64_t end) {
   const int64_t stride = p.D * Dot::row_bytes, most = block_rows(p.D, Dot::row_bytes);
   const auto *weight = static_cast<const unsigned char *>(p.weight_FD);
   for (int64_t f = begin; f < end; f += most) {
-    multiply_block<Dot>(p, {weight + f * stride, stride, f, end - f < most ? end - f : most});
+    const int64_t left = end - f;
+    multiply_block<Dot>(p,
+                        {weight + f * stride, stride, f, left < most ? left : most, left > most ? most * stride : 0});
   }
 }
 
