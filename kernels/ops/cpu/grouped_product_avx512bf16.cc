@@ -63,18 +63,39 @@ struct RowScratch {
   unsigned char *panel;
 };
 
+// Scales and minus zero points of rows f … f + count - 1 as floats; behind them zeros, since behind the end of D stand
+// products of zeros, which only an infinite scale or NaN would turn into something else.
+template <class Codes, int32_t dtype>
+void read_scales_of(const GroupedProduct &p, const Layout<Codes> &layout, int64_t f, int64_t count, float *to) {
+  const int64_t N = layout.groups;
+  const auto *scale = static_cast<const unsigned char *>(p.scale_FN) + f * N * element_bytes(dtype);
+  for (int64_t i = 0; i < count; ++i, scale += N * element_bytes(dtype), to += layout.floats_row) {
+    int64_t n = 0;
+    for (; n + 16 <= N; n += 16) _mm512_store_ps(to + n, Lanes::read<dtype>(scale + n * element_bytes(dtype)));
+    if (n < N) {
+      _mm512_store_ps(to + n, read_some<Lanes, dtype>(scale + n * element_bytes(dtype), N - n));
+      n += 16;
+    }
+    _mm512_store_ps(to + n, _mm512_setzero_ps());
+  }
+}
+
 template <class Codes>
 void read_scales(const GroupedProduct &p, const Layout<Codes> &layout, int64_t f, int64_t count, const RowScratch &to) {
-  const int64_t N = layout.groups;
-  const auto *scale = static_cast<const unsigned char *>(p.scale_FN);
-  for (int64_t i = 0; i < count; ++i) {
-    // Behind the end of D stand products of zeros, which only an infinite scale or NaN would turn into something else.
-    float *row = to.scales + i * layout.floats_row, *zeros = to.minus_zeros + i * layout.floats_row;
-    for (int64_t n = layout.floats_row - 32; n < layout.floats_row; ++n) row[n] = zeros[n] = 0;
-    convert_from<Lanes, INGOT_F32>(scale + (f + i) * N * element_bytes(p.scale_dtype), p.scale_dtype, row, N);
-    if (!p.zero_FN) continue;
-    read_codes<Lanes>(p.zero_FN, INGOT_I8, (f + i) * N, N, zeros);
-    for (int64_t n = 0; n < N; ++n) zeros[n] = -zeros[n];
+  if (p.scale_dtype == INGOT_BF16) {
+    read_scales_of<Codes, INGOT_BF16>(p, layout, f, count, to.scales);
+  } else if (p.scale_dtype == INGOT_F16) {
+    read_scales_of<Codes, INGOT_F16>(p, layout, f, count, to.scales);
+  } else {
+    read_scales_of<Codes, INGOT_F32>(p, layout, f, count, to.scales);
+  }
+  if (!p.zero_FN) return;
+  GroupedProduct zeros = p;
+  zeros.scale_FN = p.zero_FN;
+  read_scales_of<Codes, INGOT_I8>(zeros, layout, f, count, to.minus_zeros);
+  const int64_t floats = count * layout.floats_row;
+  for (int64_t n = 0; n < floats; n += 16) {
+    _mm512_store_ps(to.minus_zeros + n, _mm512_sub_ps(_mm512_setzero_ps(), _mm512_load_ps(to.minus_zeros + n)));
   }
 }
 
@@ -92,84 +113,112 @@ inline __m512 at_lanes(const float *of_groups, __m512i group_of_lane) {
   return _mm512_permutexvar_ps(group_of_lane, _mm512_loadu_ps(of_groups));
 }
 
-// Adds a block to the sums of a tile.
-template <class Codes, int tokens, int rows, bool zeros, bool decoded, bool last>
-inline __attribute__((always_inline)) void add_block(const Tile<Codes> &tile, int64_t b, int64_t group,
-                                                     __m512i group_of_lane, __m512 (&sums)[tokens][rows]) {
-  const Layout<Codes> &layout = tile.layout;
-  constexpr int vectors = Codes::vectors;
-  const int64_t x_token = layout.blocks * layout.x_block;
-  const unsigned char *x = tile.x + b * layout.x_block;
-  __m512 block[tokens][rows], scale[rows];
-  for (int n = 0; n < rows; ++n) {
-    scale[n] = at_lanes(tile.scales + n * layout.floats_row + group, group_of_lane);
-    __m512 minus_zero;
-    if constexpr (zeros) minus_zero = at_lanes(tile.minus_zeros + n * layout.floats_row + group, group_of_lane);
+// Sums of a tile's blocks, each times its scale.
+template <class Codes, int tokens, int rows, bool zeros>
+struct TileState {
+  __m512 sums[tokens][rows], block[tokens][rows], scale[rows];
+  __m512i group_of_lane;
+
+  explicit TileState(const Layout<Codes> &layout) : group_of_lane(_mm512_load_si512(layout.group_of_lane)) {
     for (int m = 0; m < tokens; ++m) {
-      block[m][n] =
-          zeros ? _mm512_mul_ps(minus_zero, _mm512_load_ps(x + m * x_token + vectors * 64)) : _mm512_setzero_ps();
+      for (int n = 0; n < rows; ++n) sums[m][n] = _mm512_setzero_ps();
     }
   }
+
+  // scales: of the first row's group. x: of the first token's block.
+  inline __attribute__((always_inline)) void open(const float *scales, const float *minus_zeros, int64_t floats_row,
+                                                  const unsigned char *x, int64_t x_token) {
+    for (int n = 0; n < rows; ++n) {
+      scale[n] = at_lanes(scales + n * floats_row, group_of_lane);
+      __m512 minus_zero;
+      if constexpr (zeros) minus_zero = at_lanes(minus_zeros + n * floats_row, group_of_lane);
+      for (int m = 0; m < tokens; ++m) {
+        block[m][n] = zeros ? _mm512_mul_ps(minus_zero, _mm512_load_ps(x + m * x_token + Codes::vectors * 64))
+                            : _mm512_setzero_ps();
+      }
+    }
+  }
+  inline __attribute__((always_inline)) void add(int m, int n, __m512i x, __m512i row) {
+    block[m][n] = _mm512_dpbf16_ps(block[m][n], (__m512bh)x, (__m512bh)row);
+  }
+  inline __attribute__((always_inline)) void close() {
+    for (int n = 0; n < rows; ++n) {
+      for (int m = 0; m < tokens; ++m) sums[m][n] = _mm512_fmadd_ps(scale[n], block[m][n], sums[m][n]);
+    }
+  }
+  // out[m * stride + n]
+  void finish(float *out, int64_t stride) const {
+    for (int m = 0; m < tokens; ++m) {
+      if constexpr (rows == 1) {
+        out[m * stride] = Lanes::sum(sums[m][0]);
+      } else {
+        static_assert(rows == 4);
+        Lanes::sum4(sums[m][0], sums[m][1], sums[m][2], sums[m][3], out + m * stride);
+      }
+    }
+  }
+};
+
+template <class Codes, int tokens, int rows, bool zeros, bool decoded, bool last>
+inline __attribute__((always_inline)) void add_block(TileState<Codes, tokens, rows, zeros> &state,
+                                                     const unsigned char *const (&source)[rows], const unsigned char *x,
+                                                     int64_t x_token, int64_t at, __mmask64 there, int64_t ahead) {
+  constexpr int vectors = Codes::vectors;
   if constexpr (decoded) {
+    const unsigned char *panel = source[0] + at * (vectors * rows);
     for (int v = 0; v < vectors; ++v) {
       __m512i x_vector[tokens];
       for (int m = 0; m < tokens; ++m) x_vector[m] = _mm512_load_si512(x + m * x_token + v * 64);
       for (int n = 0; n < rows; ++n) {
-        const __m512i row = _mm512_load_si512(tile.panel + n * layout.panel_row() + (b * vectors + v) * 64);
-        for (int m = 0; m < tokens; ++m) {
-          block[m][n] = _mm512_dpbf16_ps(block[m][n], (__m512bh)x_vector[m], (__m512bh)row);
-        }
+        const __m512i row = _mm512_load_si512(panel + (v * rows + n) * 64);
+        for (int m = 0; m < tokens; ++m) state.add(m, n, x_vector[m], row);
       }
     }
   } else {
+    __m512i row[rows][vectors];
     for (int n = 0; n < rows; ++n) {
-      const unsigned char *codes = tile.codes + n * layout.row_bytes + b * code_block;
-      if constexpr (!last) {  // rows to come into the second-level cache, and codes to come into the first
-        __builtin_prefetch(codes + 2 * rows * layout.row_bytes, 0, 2);
-        __builtin_prefetch(codes + 4 * code_block, 0, 3);
+      if constexpr (!last) {
+        __builtin_prefetch(source[n] + at + ahead, 0, 2);
+        __builtin_prefetch(source[n] + at + 4 * code_block, 0, 3);
       }
-      const __mmask64 there = ~__mmask64{0} >> (code_block - layout.tail_bytes);
-      __m512i row[vectors];
-      Codes::decode(last ? _mm512_maskz_loadu_epi8(there, codes) : _mm512_loadu_si512(codes), row);
-      for (int v = 0; v < vectors; ++v) {
-        for (int m = 0; m < tokens; ++m) {
-          const __m512i x_vector = _mm512_load_si512(x + m * x_token + v * 64);
-          block[m][n] = _mm512_dpbf16_ps(block[m][n], (__m512bh)x_vector, (__m512bh)row[v]);
-        }
+      Codes::decode(last ? _mm512_maskz_loadu_epi8(there, source[n] + at) : _mm512_loadu_si512(source[n] + at), row[n]);
+    }
+    for (int v = 0; v < vectors; ++v) {
+      for (int m = 0; m < tokens; ++m) {
+        const __m512i x_vector = _mm512_load_si512(x + m * x_token + v * 64);
+        for (int n = 0; n < rows; ++n) state.add(m, n, x_vector, row[n][v]);
       }
     }
-  }
-  for (int n = 0; n < rows; ++n) {
-    for (int m = 0; m < tokens; ++m) sums[m][n] = _mm512_fmadd_ps(scale[n], block[m][n], sums[m][n]);
   }
 }
 
 // out[m * stride + n]: the sums of a tile.
 template <class Codes, int tokens, int rows, bool zeros, bool decoded>
-void multiply_tile(const Tile<Codes> &tile, float *out, int64_t stride) {
+__attribute__((noinline)) void multiply_tile(const Tile<Codes> &tile, float *out, int64_t stride) {
   const Layout<Codes> &layout = tile.layout;
-  const __m512i group_of_lane = _mm512_load_si512(layout.group_of_lane);
-  __m512 sums[tokens][rows];
-  for (int m = 0; m < tokens; ++m) {
-    for (int n = 0; n < rows; ++n) sums[m][n] = _mm512_setzero_ps();
-  }
-  int64_t group = 0, left = layout.run;
-  for (int64_t b = 0; b + 1 < layout.blocks; ++b) {
-    add_block<Codes, tokens, rows, zeros, decoded, false>(tile, b, group, group_of_lane, sums);
+  const int64_t x_block = layout.x_block, x_token = layout.blocks * x_block, floats_row = layout.floats_row;
+  const int64_t end = (layout.blocks - 1) * code_block, run = layout.run, step = layout.step;
+  const int64_t ahead = 2 * rows * layout.row_bytes;
+  const __mmask64 there = ~__mmask64{0} >> (code_block - layout.tail_bytes);
+  const unsigned char *source[rows], *x = tile.x;
+  for (int n = 0; n < rows; ++n) source[n] = decoded ? tile.panel : tile.codes + n * layout.row_bytes;
+  const float *scales = tile.scales, *minus_zeros = tile.minus_zeros;
+  TileState<Codes, tokens, rows, zeros> state(layout);
+  int64_t left = run;
+  for (int64_t at = 0; at < end; at += code_block, x += x_block) {
+    state.open(scales, minus_zeros, floats_row, x, x_token);
+    add_block<Codes, tokens, rows, zeros, decoded, false>(state, source, x, x_token, at, there, ahead);
+    state.close();
     if (--left == 0) {
-      group += layout.step;
-      left = layout.run;
+      scales += step;
+      minus_zeros += step;
+      left = run;
     }
   }
-  add_block<Codes, tokens, rows, zeros, decoded, true>(tile, layout.blocks - 1, group, group_of_lane, sums);
-  for (int m = 0; m < tokens; ++m) {
-    if constexpr (rows == 1) {
-      out[m * stride] = Lanes::sum(sums[m][0]);
-    } else {
-      static_assert(rows == 4);
-      Lanes::sum4(sums[m][0], sums[m][1], sums[m][2], sums[m][3], out + m * stride);
-    }
-  }
+  state.open(scales, minus_zeros, floats_row, x, x_token);
+  add_block<Codes, tokens, rows, zeros, decoded, true>(state, source, x, x_token, end, there, ahead);
+  state.close();
+  state.finish(out, stride);
 }
 
 // All rows of a block for tokens t … t + tokens - 1.
@@ -208,16 +257,19 @@ void multiply_block_of(const GroupedProduct &p, const Layout<Codes> &layout, int
   if (T - t == 1) multiply_tokens<Codes, 1, zeros, decoded>(p, layout, t, f, count, scratch);
 }
 
+// Rows f … f + count - 1 as bf16: by tiles of 4 rows, or of 1 at the end, and in a tile by vectors.
 template <class Codes>
 void decode_rows(const GroupedProduct &p, const Layout<Codes> &layout, int64_t f, int64_t count, unsigned char *panel) {
   const __mmask64 there = ~__mmask64{0} >> (code_block - layout.tail_bytes);
   const auto *codes = static_cast<const unsigned char *>(p.product.weight_FD) + f * layout.row_bytes;
   for (int64_t i = 0; i < count; ++i, codes += layout.row_bytes) {
-    for (int64_t b = 0; b < layout.blocks; ++b, panel += Codes::vectors * 64) {
+    const int64_t together = i < count / 4 * 4 ? 4 : 1, first = i / together * together;
+    unsigned char *to = panel + first * layout.panel_row() + (i - first) * 64;
+    for (int64_t b = 0; b < layout.blocks; ++b) {
       const unsigned char *at = codes + b * code_block;
       __m512i row[Codes::vectors];
       Codes::decode(b + 1 < layout.blocks ? _mm512_loadu_si512(at) : _mm512_maskz_loadu_epi8(there, at), row);
-      for (int v = 0; v < Codes::vectors; ++v) _mm512_store_si512(panel + v * 64, row[v]);
+      for (int v = 0; v < Codes::vectors; ++v, to += together * 64) _mm512_store_si512(to, row[v]);
     }
   }
 }
