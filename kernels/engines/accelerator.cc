@@ -41,4 +41,28 @@ void DeviceMemory::upload(size_t offset, const void *from, size_t bytes) const {
   accelerator_.check(accelerator_.api->upload(accelerator_.self, data() + offset, from, bytes, nullptr));
 }
 
+DeviceEvent::DeviceEvent(const Accelerator &accelerator) : accelerator_(accelerator) {
+  accelerator.check(accelerator.api->create_event(accelerator.self, &event_));
+}
+
+DeviceEvent &DeviceEvent::operator=(DeviceEvent &&other) noexcept {
+  std::swap(accelerator_, other.accelerator_);
+  std::swap(event_, other.event_);
+  return *this;
+}
+
+DeviceEvent::~DeviceEvent() {
+  if (event_) accelerator_.api->destroy_event(accelerator_.self, event_);
+}
+
+void DeviceEvent::record() const { accelerator_.check(accelerator_.api->record(accelerator_.self, event_, nullptr)); }
+
+void DeviceEvent::wait() const { accelerator_.check(accelerator_.api->wait_for(accelerator_.self, event_)); }
+
+double DeviceEvent::seconds_until(const DeviceEvent &end) const {
+  double seconds = 0;
+  accelerator_.check(accelerator_.api->elapsed(accelerator_.self, event_, end.event_, &seconds));
+  return seconds;
+}
+
 }  // namespace ingot

@@ -78,4 +78,25 @@ class DeviceMemory {
   Kind kind_ = Kind::device;
 };
 
+// A place in the order of a stream. Empty: there is none.
+class DeviceEvent {
+ public:
+  DeviceEvent() = default;
+  // Throws Error(INGOT_FAILED).
+  explicit DeviceEvent(const Accelerator &accelerator);
+  DeviceEvent(DeviceEvent &&other) noexcept { *this = std::move(other); }
+  DeviceEvent &operator=(DeviceEvent &&other) noexcept;
+  ~DeviceEvent();
+
+  void record() const;
+  // The host waits until what was enqueued before record() has run.
+  void wait() const;
+  // Seconds from there to `end`; both have passed.
+  double seconds_until(const DeviceEvent &end) const;
+
+ private:
+  Accelerator accelerator_;
+  void *event_ = nullptr;
+};
+
 }  // namespace ingot

@@ -199,17 +199,13 @@ void Program::run_timed() {
 
 // Events stand between the ops; the step has ended when this returns.
 void Program::run_timed_on_device() {
-  const auto record = [&](size_t i) {
-    accelerator_.check(accelerator_.api->record(accelerator_.self, events_[i], nullptr));
-  };
-  run_operations(record, [](size_t) {});
-  record(operations_.size());
-  accelerator_.check(accelerator_.api->wait_for(accelerator_.self, events_.back()));
+  run_operations([&](size_t i) { events_[i].record(); }, [](size_t) {});
+  events_.back().record();
+  events_.back().wait();
   for (size_t i = 0; i < operations_.size(); ++i) {
     if (operations_[i].idle) continue;
-    double seconds = 0;
-    accelerator_.check(accelerator_.api->elapsed(accelerator_.self, events_[i], events_[i + 1], &seconds));
-    clocks_[i].add(std::chrono::duration_cast<OpClock::Clock::duration>(std::chrono::duration<double>(seconds)));
+    const std::chrono::duration<double> seconds(events_[i].seconds_until(events_[i + 1]));
+    clocks_[i].add(std::chrono::duration_cast<OpClock::Clock::duration>(seconds));
   }
 }
 

@@ -38,7 +38,6 @@ class Program {
  public:
   // Parses, checks and creates everything. Throws Error that names the line and the op.
   Program(const ProgramHost &host, const PlanFunction &function);
-  ~Program();
   Program(const Program &) = delete;
   Program &operator=(const Program &) = delete;
 
@@ -107,7 +106,7 @@ class Program {
   Accelerator accelerator_;
   std::vector<void *> copied_constants_;  // by plan value: constants on the accelerator
   std::deque<DeviceMemory> constant_memory_;
-  std::vector<void *> events_;  // before each op and behind the last, where they are timed on the accelerator
+  std::vector<DeviceEvent> events_;  // before each op and behind the last, where they are timed on the accelerator
   std::vector<std::unique_ptr<IngotNode>> nodes_;
   std::vector<std::vector<LinearForm>> words_;  // of each op's row
   std::vector<Operation> operations_;

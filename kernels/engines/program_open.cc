@@ -47,8 +47,7 @@ Program::Program(const ProgramHost &host, const PlanFunction &function)
   if (host.profile) {
     clocks_ = std::vector<OpClock>(count);
     for (const auto &node : nodes_) op_kinds_.push_back(std::string(node->op->domain) + "::" + node->op->name);
-    events_.resize(accelerator_ ? count + 1 : 0, nullptr);
-    for (void *&event : events_) accelerator_.check(accelerator_.api->create_event(accelerator_.self, &event));
+    for (size_t i = 0; accelerator_ && i <= count; ++i) events_.emplace_back(accelerator_);
   }
   placement_ = place(host.plan, function, placed_);
   for (size_t i = 0; i < count; ++i) create_kernel(i);
@@ -58,12 +57,6 @@ Program::Program(const ProgramHost &host, const PlanFunction &function)
     if (column == dims.end() || columns_field_ >= 0) continue;
     columns_field_ = static_cast<int32_t>(i);
     columns_dim_ = static_cast<int32_t>(column - dims.begin());
-  }
-}
-
-Program::~Program() {
-  for (void *event : events_) {
-    if (event) accelerator_.api->destroy_event(accelerator_.self, event);
   }
 }
 

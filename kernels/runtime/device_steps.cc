@@ -81,7 +81,7 @@ DeviceSteps::DeviceSteps(const DeviceStepsHost &host)
   sampling_ = DeviceMemory(accelerator_, sequences * sizeof(IngotSlotSampling));
   workspace_ = DeviceMemory(accelerator_, accelerator_.api->sample_workspace(max_sequences_, host.spec.vocab));
   for (const DeviceMemory *memory : {&device_block_, &turn_, &last_tokens_, &sampling_, &workspace_}) memory->fill(0);
-  check(accelerator_.api->create_event(accelerator_.self, &copied_));
+  copied_ = DeviceEvent(accelerator_);
   check(accelerator_.api->synchronize(accelerator_.self, nullptr));
   tensors_.resize(fields_.size());
   outputs_.resize(static_cast<size_t>(function.n_outputs));
@@ -92,7 +92,6 @@ DeviceSteps::~DeviceSteps() {
   for (const auto &[sizes, graph] : graphs_) {
     if (graph.graph) accelerator_.api->destroy_graph(accelerator_.self, graph.graph);
   }
-  if (copied_) accelerator_.api->destroy_event(accelerator_.self, copied_);
 }
 
 size_t DeviceSteps::device_bytes() const {
@@ -227,7 +226,7 @@ void DeviceSteps::download(const std::vector<RowRun> &runs, int32_t N) {
   };
   copy(host_.logits, host_.spec.vocab, logits_copy_);
   if (host_.hidden >= 0) copy(host_.hidden, host_.hidden_width, hidden_copy_);
-  check(accelerator_.api->record(accelerator_.self, copied_, nullptr));
+  copied_.record();
 }
 
 // Until the device has told that `number` steps have ended.
@@ -247,7 +246,7 @@ StepResults DeviceSteps::finish() {
   wait(flight.number);
   StepResults results;
   if (flight.wants_logits) {
-    check(accelerator_.api->wait_for(accelerator_.self, copied_));
+    copied_.wait();
     const auto rows = static_cast<size_t>(flight.N);
     results.logits_NV = {logits_copy_.data<float>(), rows * static_cast<size_t>(host_.spec.vocab)};
     if (host_.hidden >= 0)

@@ -41,7 +41,7 @@ class DeviceSteps {
 
   // The slots have been given the step, page copies are enqueued. Throws Error.
   void launch(const StepView &step);
-  // Of the oldest step; throws Error if the device failed. Results are valid until the next call.
+  // Of the oldest step; throws Error if the device failed. Results are valid until the next launch() or finish().
   StepResults finish();
 
   // Rows of a step that follow each other.
@@ -99,7 +99,7 @@ class DeviceSteps {
   size_t block_words_ = 0;
   DeviceMemory ring_, device_block_, turn_, last_tokens_, sampling_, results_, done_, workspace_;
   DeviceMemory logits_copy_, hidden_copy_;  // pinned
-  void *copied_ = nullptr;                  // event: they have been
+  DeviceEvent copied_;                      // they have been
   uint64_t launched_ = 0;
   std::deque<Flight> flights_;
   std::map<Sizes, Graph> graphs_;
