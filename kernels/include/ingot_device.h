@@ -59,7 +59,7 @@ typedef struct {
 typedef struct {
   const int32_t *ring; /* pinned: n_ring blocks of block_words */
   int32_t n_ring, block_words;
-  int32_t *turn;               /* on the device: begin_step of step i reads block i % n_ring; end_step adds one */
+  int32_t *turn; /* on the device, 0 … n_ring - 1: the block that begin_step reads; end_step moves on */
   const IngotFieldPart *parts; /* on the host; read while the call lasts */
   int32_t n_parts;
   int32_t *ids_T;             /* on the device, filled by the parts; -1 becomes the slot's last token */
@@ -83,7 +83,7 @@ typedef struct {
   int32_t *last_tokens;              /* on the device, one a slot */
   IngotSampledToken *results;        /* pinned: n_ring blocks of max_sequences */
   int32_t max_sequences;
-  int32_t *turn; /* see IngotBeginStep; the block *turn % n_ring of results is written, then *turn becomes *turn + 1 */
+  int32_t *turn; /* see IngotBeginStep; block *turn of results is written, then *turn becomes (*turn + 1) % n_ring */
   int32_t n_ring;
   uint64_t *done;  /* pinned: becomes the number of steps ended, after the results can be seen */
   void *workspace; /* sample_workspace(max S, vocab) bytes on the device */
@@ -130,8 +130,8 @@ typedef struct IngotDeviceApi {
   int (*allocate_pinned)(void *self, size_t bytes, void **memory);
   void (*release_pinned)(void *self, void *memory);
 
-  /* In stream order. upload and download take host memory of any kind; the host may change or read it after
-   * synchronize, or for pinned memory after an event. */
+  /* In stream order. upload and download take host memory of any kind. What upload reads may change when it returns if
+   * it is pageable, after an event or synchronize if it is pinned; what download writes can be read after these. */
   int (*upload)(void *self, void *to, const void *from, size_t bytes, void *stream);
   int (*download)(void *self, void *to, const void *from, size_t bytes, void *stream);
   int (*copy)(void *self, void *to, const void *from, size_t bytes, void *stream);

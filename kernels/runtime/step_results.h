@@ -6,7 +6,7 @@
 
 namespace ingot {
 
-// Valid until the next step of the same rank is finished.
+// Valid until the next step of the same rank is launched or finished.
 struct StepResults {
   std::span<float> logits_NV;                    // empty where the rank sampled every row that was wanted; where it
                                                  // samples, the leader's rows alone are meaningful
