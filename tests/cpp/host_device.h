@@ -111,10 +111,14 @@ struct Event {
 inline Event &event_of(void *event) { return *static_cast<Event *>(event); }
 
 inline int create_event(void *, void **event) {
+  ++watch.blocks;
   *event = new Event;
   return 0;
 }
-inline void destroy_event(void *, void *event) { delete static_cast<Event *>(event); }
+inline void destroy_event(void *, void *event) {
+  --watch.blocks;
+  delete static_cast<Event *>(event);
+}
 inline int record(void *self, void *event, void *) {
   ++event_of(event).ahead;
   machine(self).enqueue([event](std::string &) {
@@ -140,10 +144,13 @@ inline int health(void *self) { return machine(self).health(); }
 
 inline int capture_begin(void *self) {
   machine(self).capturing = std::make_unique<Graph>();
+  ++watch.capturing;
   return 0;
 }
 inline int capture_end(void *self, void **graph) {
   *graph = machine(self).capturing.release();
+  --watch.capturing;
+  ++watch.blocks;
   ++watch.captures;
   return 0;
 }
@@ -152,7 +159,10 @@ inline int launch(void *self, void *graph) {
   ++watch.launches;
   return 0;
 }
-inline void destroy_graph(void *, void *graph) { delete static_cast<Graph *>(graph); }
+inline void destroy_graph(void *, void *graph) {
+  --watch.blocks;
+  delete static_cast<Graph *>(graph);
+}
 
 template <bool hasty>
 const IngotOpKernels *kernels(int32_t *count) {

@@ -85,6 +85,8 @@ inline int create(const IngotNode *node, IngotCtx *ctx, void **self) {
 inline int enqueue(void *self, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
   HostKernel *kernel = static_cast<HostKernel *>(self);
   Machine &device = machine(ctx->accelerator_self);
+  std::atomic<int> &refuse_in = watch.capturing ? watch.refuse_in_capture : watch.refuse_in;
+  if (refuse_in >= 0 && refuse_in-- == 0) return ctx->host->error(ctx, "the device was told to refuse");
   std::vector<IngotTensor> in(call->in, call->in + call->n_in), out(call->out, call->out + call->n_out);
   for (size_t i = 0; i < in.size(); ++i) {
     if (reinterpret_cast<uintptr_t>(in[i].data) % 256 && !is_host(*kernel->node.op, i))

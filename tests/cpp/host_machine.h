@@ -24,9 +24,12 @@ namespace host {
 
 // What tests count and order.
 struct Watch {
-  std::atomic<int> launches{0}, captures{0}, copies{0}, blocks{0};  // graphs run, made; copies; memory not released
-  std::atomic<int64_t> bytes{0}, memory{int64_t{1} << 30};          // allocated on the device; what it has
-  std::atomic<int> fail_in{-1};                                     // ops until one fails
+  std::atomic<int> launches{0}, captures{0}, copies{0};     // graphs run, made; copies on the device
+  std::atomic<int> blocks{0};                               // memory, events and graphs that are not given back
+  std::atomic<int64_t> bytes{0}, memory{int64_t{1} << 30};  // allocated on the device; what it has
+  std::atomic<int> fail_in{-1};                             // ops until one fails
+  std::atomic<int> refuse_in{-1}, refuse_in_capture{-1};    // ops until one is refused when it is enqueued
+  std::atomic<int> capturing{0};                            // captures that are open
 };
 inline Watch watch;
 
