@@ -98,7 +98,7 @@ inline XPiece copy_piece(const Product &p, int64_t t, int64_t d, int64_t count, 
 // What the rows n … of a block fetch meanwhile, as bytes from where they are. The first tile of tokens finds a block in
 // the caches, or reads it and fetches its own next rows; the others fetch the next block, each its share of rows, so
 // that memory is busy all the time.
-inline int64_t fetched_ahead(const Product &p, int64_t t, int64_t n, int64_t tile_tokens, const RowBlock &rows) {
+static inline int64_t fetched_ahead(const Product &p, int64_t t, int64_t n, int64_t tile_tokens, const RowBlock &rows) {
   if (t == 0) return 4 * rows.stride;
   const int64_t others = (p.T - 1) / tile_tokens;
   return n / 4 % others == t / tile_tokens - 1 ? rows.next : 0;
