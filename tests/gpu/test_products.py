@@ -13,10 +13,11 @@ F8, I8 = np.dtype(ml_dtypes.float8_e4m3fn), np.dtype(np.int8)
 I4, U4 = np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4)
 ROUNDING = {F32: 2.0**-24, F16: 2.0**-11, BF16: 2.0**-8}  # half a unit in the last place
 # What a sum may add to the one rounding at the end, as a part of the sum of magnitudes. Tensor
-# cores cut what they add to a few bits below float32; those that multiply e4m3 keep 14 bits for up
-# to 128 products (DeepSeek-V3, arXiv 2412.19437, section 3.5.2).
+# cores cut what they add to a few bits below float32; those that multiply e4m3 keep about 14 bits
+# of up to 128 products (DeepSeek-V3, arXiv 2412.19437, section 3.5.2): with codes of the whole
+# range, sums were up to 3.7e-4 off on an H200, those of cuBLASLt and of our own kernel alike.
 SUMMATION = 1e-6
-E4M3_SUMMATION = 1e-4
+E4M3_SUMMATION = 5e-4
 TOKENS = [1, 2, 3, 7, 8, 9, 16, 17, 33, 64, 65, 257, 2048]
 SMALL = (336, 1104)  # D, F
 
@@ -51,8 +52,13 @@ def scaled_linear(x_TD, x_scale_T, weight_FD, scale, bias_F, dtype, kernel):
     return run("ScaledLinear", inputs, dtype, kernel, f" dtype=d:{native.WORDS[dtype]}")
 
 
-def check(y_TF, x_TD, weight_FD, bias_F=None, x_scale_T=None, scale=None, summation=SUMMATION):
-    """y is the product up to one rounding and the error of its sum; says where it is worst."""
+def check(
+    y_TF, x_TD, weight_FD, bias_F=None, x_scale_T=None, scale=None, summation=SUMMATION, again=False
+):
+    """y is the product up to one rounding and the error of its sum; says where it is worst.
+
+    again: the sum may be rounded once more before the bias is added, as split sums of cuBLASLt are.
+    """
     x, weight = x_TD.astype(np.float64), weight_FD.astype(np.float64)
     factor = np.ones((1, 1))
     if x_scale_T is not None:
@@ -64,7 +70,8 @@ def check(y_TF, x_TD, weight_FD, bias_F=None, x_scale_T=None, scale=None, summat
     size = (np.abs(x) @ np.abs(weight).T) * np.abs(factor) + np.abs(bias)
     error = np.abs(y_TF.astype(np.float64) - exact)
     # Subnormal numbers of f16 have an absolute rounding.
-    bound = 1.001 * ROUNDING[y_TF.dtype] * np.abs(exact) + summation * size + 6e-8
+    rounded = np.abs(exact) + (np.abs(exact - bias) if again and bias_F is not None else 0)
+    bound = 1.001 * ROUNDING[y_TF.dtype] * rounded + summation * size + 6e-8
     wrong = ~(error <= bound)
     if wrong.any():
         t, f = np.argwhere(wrong)[0]
@@ -90,7 +97,7 @@ def test_linear_is_the_product(kernel, dtype, T):
 
     y_TF = linear(x_TD, weight_FD, bias_F, kernel)
 
-    check(y_TF, x_TD, weight_FD, bias_F, summation=SUMMATION)
+    check(y_TF, x_TD, weight_FD, bias_F, again=kernel in ("cublaslt", "tuned"))
 
 
 @pytest.mark.parametrize("T, D, F", [(1, 1, 1), (3, 7, 5), (9, 33, 70), (17, 1099, 37)])
@@ -139,7 +146,8 @@ def test_scaled_linear_is_the_product(kernel, x_dtype, weight_dtype, T):
 
     short = (x_dtype, weight_dtype) == (F8, F8) and kernel not in ("plain", "stream", "ring")
     summation = E4M3_SUMMATION if short else SUMMATION
-    check(y_TF, x_TD, weight_FD, bias_F, x_scale_T, scale, summation)
+    again = kernel in ("cublaslt", "tuned")
+    check(y_TF, x_TD, weight_FD, bias_F, x_scale_T, scale, summation, again)
 
 
 @pytest.mark.parametrize("codes", [I4, U4, I8], ids=str)
@@ -175,7 +183,7 @@ def test_grouped_linear_is_the_product(kernel, x_dtype, zero_points, T, D, F, gr
     )
     if kernel == "staged" or (kernel == "tuned" and T > 64):
         weight_FD = weight_FD.astype(x_dtype)
-    check(y_TF, x_TD, weight_FD, bias_F)
+    check(y_TF, x_TD, weight_FD, bias_F, again=kernel in ("staged", "tuned"))
 
 
 @pytest.mark.parametrize("T", [129, 1000])
