@@ -17,6 +17,7 @@ pytestmark = pytest.mark.gpu
 WORLDS = {
     "decode": dict(sequences=[(40, 1), (3, 1), (129, 1)], heads=8, groups=2, size=64, page=16),
     "one long": dict(sequences=[(1500, 1)], heads=4, groups=4, size=128, page=64),
+    "many": dict(sequences=[(n * 7, 1) for n in range(50)], heads=32, groups=32, size=128, page=64),
     "prefill": dict(sequences=[(0, 300)], heads=4, groups=4, size=128, page=64),
     "mixed": dict(sequences=[(33, 9), (0, 37), (64, 1)], heads=6, groups=2, size=80, page=16),
     "one group": dict(sequences=[(700, 3), (0, 5)], heads=7, groups=1, size=96, page=48),
@@ -43,8 +44,11 @@ def world(name, option, dtype, **cache):
     return cpu.Step(len(name), dtype=dtype, **shape, **options, **cache)
 
 
-def check(made, dtype):
-    y, _, _ = made.run("rows")
+def check(made, dtype, kernel="rows"):
+    y, *caches = made.run(kernel)
+    for cache, whole in zip(caches, made.run("rows")[1:], strict=True):
+        same = cache.view(np.uint8) == whole.view(np.uint8)
+        assert same.all(), f"{(~same).sum()} bytes of a cache differ between kernels"
     exact, size = made.exact()
     error = np.abs(y.astype(np.float64) - exact)
     bound = 1.001 * ROUNDING[dtype] * np.abs(exact) + SMALL * size
@@ -58,17 +62,19 @@ def check(made, dtype):
 @pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
 @pytest.mark.parametrize("option", cpu.OPTIONS)
 @pytest.mark.parametrize("name", WORLDS)
-def test_attention_is_the_weighted_mean(name, option, dtype):
+@pytest.mark.parametrize("kernel", ["rows", "decode"])
+def test_attention_is_the_weighted_mean(kernel, name, option, dtype):
     """It equals softmax attention in float64 up to one rounding; nothing unwritten is read."""
-    check(world(name, option, dtype), dtype)
+    check(world(name, option, dtype), dtype, kernel)
 
 
 @pytest.mark.parametrize("scales", [None, (0.25, 3.0)], ids=["as they are", "scaled"])
 @pytest.mark.parametrize("codes", [True, False], ids=["e4m3", "same"])
-@pytest.mark.parametrize("name", ["mixed", "one long", "prefill"])
-def test_attention_reads_what_the_cache_holds(name, codes, scales):
+@pytest.mark.parametrize("name", ["mixed", "one long", "prefill", "many"])
+@pytest.mark.parametrize("kernel", ["rows", "decode"])
+def test_attention_reads_what_the_cache_holds(kernel, name, codes, scales):
     """With caches in e4m3, or scaled, it is attention over what they hold times their scales."""
-    check(world(name, "all", BF16, codes=codes, scales=scales), BF16)
+    check(world(name, "all", BF16, codes=codes, scales=scales), BF16, kernel)
 
 
 @pytest.mark.parametrize("name, option", [("prefill", "all"), ("mixed", "plain")])

@@ -26,7 +26,7 @@ struct Rows {
   const int32_t *pages_SM, *cells_T, *positions_T, *sequences_T;
   const float *slopes_H, *sinks_H, *k_scale, *v_scale;  // the scales may be NULL
   float *partials;                                      // [T, H, parts, 2 + K]: largest, sum, means times sum
-  int64_t T, M, P;
+  int64_t T, S, M, P;
   int32_t H, G, W, K, window, parts;
   float scale, softcap;
 };
@@ -107,15 +107,53 @@ struct Mean {
   }
 };
 
-// The part `part` of row (t, group): the warps' keys in turn, `lanes` lanes a key, eight elements a lane. Afterwards
-// shared[h][0…K+1] hold largest, sum and values of the heads first_head + h. All threads come here.
-template <class X, class C, int K, int heads>
-__device__ void attend_part(const Rows &p, int64_t t, int group, int first_head, int count, int part,
-                            float (&shared)[warps][heads][K + 2]) {
+// The token's own key and value, as the first of a warp's keys.
+template <class X, int K, int heads, int lanes>
+__device__ void attend_own(const Rows &p, int64_t t, int group, int first_head, int count, bool puts,
+                           const float (&query)[heads][8], Mean<8> (&mean)[heads]) {
+  const int lane = threadIdx.x % lanes;
+  const bool there = lane < K / 8, mine = threadIdx.x % 32 < lanes;
+  float key[8] = {}, value[8] = {};
+  if (there && mine) {
+    const auto own_key = load_vector(static_cast<const X *>(p.k_TY) + (t * p.G + group) * K, lane);
+    const auto own_value = load_vector(static_cast<const X *>(p.v_TY) + (t * p.G + group) * K, lane);
+    to_floats(own_key, key);
+    to_floats(own_value, value);
+    const int64_t cell = p.cells_T[t], page = cell / p.W;
+    if (puts && cell >= 0 && page < p.P) {
+      const int64_t row = ((page * p.G + group) * p.W + cell % p.W) * K;
+      store_vector(static_cast<X *>(p.cache_k) + row, lane, own_key);
+      store_vector(static_cast<X *>(p.cache_v) + row, lane, own_value);
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < heads; ++h) {
+    if (h >= count) break;
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum = fmaf(query[h][j], key[j], sum);
+#pragma unroll
+    for (int distance = lanes / 2; distance; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    float s = p.scale * sum;
+    if (p.softcap != 0) s = p.softcap * tanhf(s / p.softcap);
+    if (!mine) continue;
+    mean[h].largest = s;
+    mean[h].sum = 1;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) mean[h].values[j] = value[j];
+  }
+}
+
+// Keys begin…end of row (t, group): the warps' keys in turn from `origin` on, `lanes` lanes a key, eight elements a
+// lane. Afterwards shared[h][0…K+1] hold largest, sum and values of the heads first_head + h. All threads come here.
+// own, where the kernel appends: the token's own key belongs to it, too, which is not in the cache yet; puts: and is to
+// be put there.
+template <class X, class C, int K, int heads, bool appends = false>
+__device__ void attend_keys(const Rows &p, int64_t t, int group, int first_head, int count, int origin, int begin,
+                            int end, bool own, bool puts, float (&shared)[warps][heads][K + 2]) {
   constexpr int used = K / 8, lanes = used <= 8 ? 8 : used <= 16 ? 16 : 32, keys = 32 / lanes, ahead = 4;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % lanes, mine = threadIdx.x % 32 / lanes;
-  const int position = p.positions_T[t], begin = max(part * part_keys, first_seen(p, position)),
-            end = min((part + 1) * part_keys, position + 1);
+  const int position = p.positions_T[t];
   const int32_t *pages_M = p.pages_SM + static_cast<int64_t>(p.sequences_T[t]) * p.M;
   const float scale = p.scale * unit(p.k_scale);
   const bool there = lane < used;
@@ -129,10 +167,28 @@ __device__ void attend_part(const Rows &p, int64_t t, int group, int first_head,
       to_floats(load_vector(static_cast<const X *>(p.q_TX) + (t * p.H + first_head + h) * K, lane), query[h]);
   }
   Mean<8> mean[heads];
-  // Keys of a part stand in fixed places, so that a window that begins within it changes nothing but what is left out.
-  for (int at = part * part_keys + warp * keys + mine; at - mine < end; at += ahead * warps * keys) {
+  if constexpr (appends) {
+    if (own && warp == 0) attend_own<X, K, heads, lanes>(p, t, group, first_head, count, puts, query, mean);
+  }
+  // Page numbers come one turn before their keys.
+  int next_page[ahead];
+  const auto read_pages = [&](int at) {
+#pragma unroll
+    for (int a = 0; a < ahead; ++a) {
+      const int n = at + a * warps * keys;
+      next_page[a] = n < end ? pages_M[n / p.W] : 0;
+    }
+  };
+  // Keys stand in fixed places, so that a window that begins within a part changes nothing but what is left out.
+  const int from = origin + warp * keys + mine;
+  read_pages(from);
+  for (int at = from; at - mine < end; at += ahead * warps * keys) {
     float key[ahead][8], value[ahead][8];
     bool seen[ahead];
+    int page_of[ahead];
+#pragma unroll
+    for (int a = 0; a < ahead; ++a) page_of[a] = next_page[a];
+    read_pages(at + ahead * warps * keys);
 #pragma unroll
     for (int a = 0; a < ahead; ++a) {
       const int n = at + a * warps * keys;
@@ -140,7 +196,7 @@ __device__ void attend_part(const Rows &p, int64_t t, int group, int first_head,
 #pragma unroll
       for (int j = 0; j < 8; ++j) key[a][j] = value[a][j] = 0;
       if (!seen[a] || !there) continue;
-      const int64_t page = min(max(int64_t{pages_M[n / p.W]}, int64_t{0}), p.P - 1);
+      const int64_t page = min(max(int64_t{page_of[a]}, int64_t{0}), p.P - 1);
       const int64_t row = ((page * p.G + group) * p.W + n % p.W) * K;
       read_eight(static_cast<const C *>(p.cache_k) + row, lane, key[a]);
       read_eight(static_cast<const C *>(p.cache_v) + row, lane, value[a]);
@@ -217,6 +273,15 @@ __device__ void attend_part(const Rows &p, int64_t t, int group, int first_head,
     if (threadIdx.x == 0) shared[0][h][0] = top;
   }
   __syncthreads();
+}
+
+// The part `part` of a row.
+template <class X, class C, int K, int heads>
+__device__ void attend_part(const Rows &p, int64_t t, int group, int first_head, int count, int part,
+                            float (&shared)[warps][heads][K + 2]) {
+  const int position = p.positions_T[t], origin = part * part_keys;
+  attend_keys<X, C, K, heads>(p, t, group, first_head, count, origin, max(origin, first_seen(p, position)),
+                              min(origin + part_keys, position + 1), false, false, shared);
 }
 
 // The parts before, and one more.
@@ -321,6 +386,78 @@ __global__ void __launch_bounds__(threads) attend_rows(const Rows p) {
   }
 }
 
+constexpr int most_shares = 32;
+constexpr unsigned few_blocks = 256;  // one a row and group: with more of them, parts of 256 keys keep a GPU as busy
+
+// Steps of one token a sequence, quickly: a row's keys are shared among gridDim.x blocks, however long it is, so its
+// bits depend on how many rows there are. One block: it writes the mean.
+template <class X, class C, int K, int heads, bool appends>
+__global__ void __launch_bounds__(threads) decode(const Rows p) {
+  let_next_launch();
+  wait_for_previous();
+  __shared__ float shared[warps][heads][K + 2];
+  const int64_t t = blockIdx.z;
+  const int each = p.H / p.G, chunks = (each + heads - 1) / heads, group = blockIdx.y / chunks;
+  const int chunk = blockIdx.y % chunks, first = group * each + chunk * heads, count = min(heads, each - chunk * heads);
+  // Where the kernel appends, the token's own key is not among those of the cache.
+  const int position = p.positions_T[t], begin = first_seen(p, position), end = appends ? position : position + 1;
+  const int shares = static_cast<int>(gridDim.x), share = (end - begin + shares - 1) / shares;
+  const int from = begin + static_cast<int>(blockIdx.x) * share, to = min(from + share, end);
+  attend_keys<X, C, K, heads, appends>(p, t, group, first, count, from, from, to, blockIdx.x == gridDim.x - 1,
+                                       chunk == 0, shared);
+  if (gridDim.x > 1) {
+    for (int h = 0; h < count; ++h) {
+      float *out = p.partials + ((t * p.H + first + h) * gridDim.x + blockIdx.x) * (K + 2);
+      for (int i = threadIdx.x; i < K + 2; i += threads) out[i] = shared[0][h][i];
+    }
+    return;
+  }
+  for (int h = 0; h < count; ++h) {
+    Merge merge = begin_with(p.sinks_H[first + h]);
+    const float2 factors = merge.add(shared[0][h][0], shared[0][h][1]);
+    for (int i = threadIdx.x; i < K; i += threads)
+      store_mean<X>(p, t, first + h, i, shared[0][h][2 + i] * factors.y, merge.sum);
+  }
+}
+
+// The shares of a row: a lane has one of them.
+template <class X>
+__global__ void __launch_bounds__(threads) merge_shares(const Rows p, int shares) {
+  let_next_launch();
+  wait_for_previous();
+  __shared__ float factors[most_shares];
+  __shared__ float total;
+  const int64_t t = blockIdx.y;
+  const int head = blockIdx.x;
+  const float *from = p.partials + (t * p.H + head) * shares * (p.K + 2);
+  if (threadIdx.x < 32) {
+    const int lane = threadIdx.x;
+    const float sink = p.sinks_H[head], largest = lane < shares ? from[lane * (p.K + 2)] : -INFINITY;
+    const float sum = lane < shares ? from[lane * (p.K + 2) + 1] : 0;
+    float top = fmaxf(largest, sink);
+#pragma unroll
+    for (int distance = 16; distance; distance /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, distance));
+    const float factor = largest == -INFINITY ? 0.f : power(largest - top);
+    float all = sum * factor;
+#pragma unroll
+    for (int distance = 16; distance; distance /= 2) all += __shfl_xor_sync(~0u, all, distance);
+    factors[lane] = factor;
+    if (lane == 0) total = all + (sink == -INFINITY ? 0.f : power(sink - top));
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < p.K; i += threads) {
+    float value = 0;
+#pragma unroll 8
+    for (int share = 0; share < shares; ++share) {
+      const float factor = factors[share];  // 0: nothing was there, and its values are zeros
+      value = fmaf(factor, from[share * (p.K + 2) + 2 + i], value);
+    }
+    store_mean<X>(p, t, head, i, value, total);
+  }
+}
+
+// fast: steps of one token a sequence go by decode().
+template <bool fast>
 struct Attention {
   int32_t heads, groups, window;
   float scale, softcap;
@@ -351,6 +488,7 @@ struct Attention {
     if (is_there(call, v_scale)) p.v_scale = static_cast<const float *>(in[v_scale].data);
     p.partials = static_cast<float *>(ctx->workspace);
     p.T = in[q].shape[0];
+    p.S = in[pages].shape[0];
     p.M = in[pages].shape[1];
     p.P = cache.shape[0];
     p.H = heads;
@@ -400,10 +538,25 @@ struct Attention {
   template <class X, class C, int K, int at_once>
   int launch_all(const Rows &p, IngotCtx *ctx) const {
     const auto T = static_cast<unsigned>(p.T), most_y = 65535u;
+    const auto units = static_cast<unsigned>(p.G * ((p.H / p.G + at_once - 1) / at_once));
+    const bool decodes = fast && p.T == p.S && units * T < few_blocks,
+               appends = sizeof(C) == 2 && !p.k_scale && !p.v_scale;
     const auto columns = static_cast<unsigned>((2 * p.G * K / 8 + threads - 1) / threads);
     const Grid cells{dim3(columns, std::min(T, most_y)), dim3(threads)};
-    if (const int status = launch(ctx, "append", cells, append<X, C>, p)) return status;
-    const auto units = static_cast<unsigned>(p.G * ((p.H / p.G + at_once - 1) / at_once));
+    if (!(decodes && appends)) {
+      if (const int status = launch(ctx, "append", cells, append<X, C>, p)) return status;
+    }
+    if (decodes) {
+      const unsigned wanted = 1280, rows = units * T;  // blocks: about two turns of all that run together
+      const unsigned shares =
+          p.T > most_split_rows ? 1 : std::clamp(wanted / rows, 1u, static_cast<unsigned>(most_shares));
+      const Grid grid{dim3(shares, units, T), dim3(threads)};
+      const auto kernel = appends ? decode<X, C, K, at_once, sizeof(C) == 2> : decode<X, C, K, at_once, false>;
+      if (const int status = launch(ctx, "decode", grid, kernel, p)) return status;
+      if (shares == 1) return 0;
+      return launch(ctx, "merge_shares", Grid{dim3(static_cast<unsigned>(p.H), T), dim3(threads)}, merge_shares<X>, p,
+                    static_cast<int>(shares));
+    }
     if (p.T > most_split_rows)
       return launch(ctx, "attend_rows", Grid{dim3(T, units), dim3(threads)}, attend_rows<X, C, K, at_once>, p);
     const Grid grid{dim3(static_cast<unsigned>(p.parts), units, T), dim3(threads)};
@@ -434,18 +587,21 @@ int supports(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
 // What the parts of a step of few tokens take. Words, in the order of their first use: T X Y P G W K S M H.
 size_t workspace(const IngotNode *, const int64_t *dims) {
   const int64_t T = std::min(dims[0], most_split_rows), W = dims[5], K = dims[6], M = dims[8], H = dims[9];
-  return static_cast<size_t>(T * H * Attention::parts(M, W, 0) * (K + 2)) * sizeof(float);
+  const int64_t parts = std::max(Attention<false>::parts(M, W, 0), most_shares);
+  return static_cast<size_t>(T * H * parts * (K + 2)) * sizeof(float);
 }
 
-constexpr IngotKernel with_workspace() {
-  IngotKernel kernel = kernel_of<Attention>("rows", supports);
+template <bool fast>
+constexpr IngotKernel attention() {
+  IngotKernel kernel = kernel_of<Attention<fast>>(fast ? "decode" : "rows", supports);
+  if (fast) kernel.flags &= ~static_cast<uint32_t>(INGOT_BATCH_INVARIANT);
   kernel.workspace = workspace;
   return kernel;
 }
 
-constexpr IngotKernel kernels[] = {with_workspace()};
+constexpr IngotKernel kernels[] = {attention<true>(), attention<false>()};
 
-constexpr IngotOpKernels sets[] = {{"ingot", "PagedAttention", kernels, 1}};
+constexpr IngotOpKernels sets[] = {{"ingot", "PagedAttention", kernels, 2}};
 
 }  // namespace
 
