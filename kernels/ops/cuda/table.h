@@ -20,6 +20,7 @@ std::span<const IngotOpKernels> copy_kernels();             // Slice, Transpose,
 std::span<const IngotOpKernels> cast_kernels();             // Cast, CastLike
 std::span<const IngotOpKernels> elementwise_kernels();      // Add, Where, Sigmoid, …
 std::span<const IngotOpKernels> quantize_linear_kernels();  // QuantizeLinear, DequantizeLinear
+std::span<const IngotOpKernels> attention_tile_kernels();   // PagedAttention, where a sequence has several tokens
 std::span<const IngotOpKernels> attention_row_kernels();    // PagedAttention
 std::span<const IngotOpKernels> product_kernels();          // Linear, ScaledLinear, GroupedLinear
 
