@@ -73,7 +73,17 @@ def weights(ranks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             total = size(sum(tensors[name]["bytes"] for name in names))
             recipe = tensors[names[0]]["recipe"]
             lines.append(f"  {rank} {grouped(names)}  {dtype} {list(shape)}  {total}  {recipe}")
+    if note := made_weights(ranks):
+        lines.append(f"  {note}")
     return "\n".join(lines)
+
+
+def made_weights(ranks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """That weights are made, not read, and how many; "" if none is."""
+    made = [tensor for tensors in ranks.values() for tensor in tensors.values() if "made" in tensor]
+    total = size(sum(tensor["bytes"] for tensor in made))
+    said = f"{len(made)} weights are random and made when the engine is opened: {total} not on disk"
+    return said if made else ""
 
 
 def table(rows: Sequence[tuple[str, str]]) -> list[str]:

@@ -72,12 +72,13 @@ def _limits(plan, facts: dict) -> dict[str, int]:
 
 def _rank(part, memory: int | None, cache_bytes: int | None) -> dict[str, Any]:
     """The tensors, the values of the largest step and the bytes of one rank."""
-    from . import cache_pages, manifest, shapes
+    from . import cache_pages, made_weight, manifest, shapes
     from .memory import Memory
     from .op_line import dtype_word
 
     shapes.infer(part.model)
     needs = Memory(part.model, part.plan)
+    _, made = made_weight.split(needs.weights, _engine(part.plan))
     groups, limits = manifest.cache_groups(part.model), _limits(part.plan, needs.facts)
     ledger = needs.ledger()
     fixed = ledger["weights"] + ledger["activations, at most about"] + needs.field_bytes()
@@ -98,6 +99,7 @@ def _rank(part, memory: int | None, cache_bytes: int | None) -> dict[str, Any]:
                 "shape": list(tensor.shape),
                 "bytes": tensor.nbytes,
                 "recipe": tensor.recipe,
+                **({"made": True} if tensor.name in made else {}),
             }
             for tensor in needs.weights
         },
@@ -124,17 +126,25 @@ def _short(fixed: int, memory: int | None, groups: list[dict], pages: list[int])
     return max(1, least - memory)
 
 
+def _engine(plan) -> str:
+    """The engine that a build would be for; engine=auto takes what this machine has."""
+    from . import native
+
+    name = plan.config["engine"]["name"]
+    if name != "auto":
+        return name
+    return "cuda" if plan.ranks == 1 and native.devices() else "cpu"
+
+
 def _disk(ranks: list, files) -> dict[str, int]:
     """Exact bytes of the files that hold weights, or come from the checkpoint."""
-    from . import weight_layout
+    from . import made_weight, weight_layout
     from .memory import Memory
 
-    found = {
-        f"rank{part.rank}/{weight_layout.NAME}": weight_layout.file_bytes(
-            Memory(part.model, part.plan).weights
-        )
-        for part, _ in ranks
-    }
+    found = {}
+    for part, _ in ranks:
+        stored, _ = made_weight.split(Memory(part.model, part.plan).weights, _engine(part.plan))
+        found[f"rank{part.rank}/{weight_layout.NAME}"] = weight_layout.file_bytes(stored)
     return found | {Path(file).name: Path(file).stat().st_size for file in files}
 
 

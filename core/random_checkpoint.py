@@ -33,18 +33,20 @@ class Random(Weight):
     def __init__(self, name: str, dtype: ir.DataType, shape: Sequence[int], seed: int):
         super().__init__(name, dtype, shape, f"random({name}, seed={seed})")
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-        self._seed = int.from_bytes(digest[:8], "little")
-        self._ones = len(self.shape) == 1 and "norm" in name and name.endswith(".weight")
+        self.seed = int.from_bytes(digest[:8], "little")
+        self.columns = math.prod(self.shape[1:])  # of the matrix of its rows
+        ones = len(self.shape) == 1 and "norm" in name and name.endswith(".weight")
+        # Numbers are uniform in ±scale; None: they are 1.
+        self.scale = None if ones else math.sqrt(3 / self.shape[-1]) if len(self.shape) else 1.0
 
     def _rows(self, start, stop):
         from .native import random_fill
 
         shape = (stop - start, *self.shape[1:]) if len(self.shape) else ()
-        if self._ones:
+        if self.scale is None:
             return np.ones(shape, self.dtype.numpy())
         array = np.empty(shape, self.dtype.numpy())
-        scale = math.sqrt(3 / self.shape[-1]) if len(self.shape) else 1.0
-        random_fill(self._seed, start * math.prod(self.shape[1:]), array, scale)
+        random_fill(self.seed, start * self.columns, array, self.scale)
         return array
 
 

@@ -127,15 +127,15 @@ class Slice(Weight):
         shape[axis] = stop - start
         recipe = f"slice({source.recipe}, axis={axis}, {start}:{stop})"
         super().__init__(source.name, source.dtype, shape, recipe, (source,))
-        self._axis, self._start = axis, start
+        self.axis, self.start = axis, start
 
     def _rows(self, start, stop):
         [source] = self.sources
-        if self._axis == 0:
-            return source.read(self._start + start, self._start + stop)
-        chosen = (np.s_[:],) * self._axis
-        stop_column = self._start + self.shape[self._axis]
-        rows = source.read(start, stop)[(*chosen, np.s_[self._start : stop_column])]
+        if self.axis == 0:
+            return source.read(self.start + start, self.start + stop)
+        chosen = (np.s_[:],) * self.axis
+        stop_column = self.start + self.shape[self.axis]
+        rows = source.read(start, stop)[(*chosen, np.s_[self.start : stop_column])]
         return np.ascontiguousarray(rows)
 
 
@@ -148,12 +148,12 @@ class Concat(Weight):
         shape[axis] = sum(source.shape[axis] for source in sources)
         recipe = f"concat({', '.join(source.recipe for source in sources)}, axis={axis})"
         super().__init__(first.name, first.dtype, shape, recipe, tuple(sources))
-        self._axis = axis
+        self.axis = axis
 
     def _rows(self, start, stop):
-        if self._axis:
+        if self.axis:
             parts = [source.read(start, stop) for source in self.sources]
-            return np.concatenate(parts, axis=self._axis)
+            return np.concatenate(parts, axis=self.axis)
         parts, first = [], 0
         for source in self.sources:
             low, high = max(start - first, 0), min(stop - first, source.rows)
@@ -241,8 +241,9 @@ class Derivation:
     source is read, and the function called, once for them all.
     """
 
-    def __init__(self, source: Weight, function: Callable, rows: int | None):
+    def __init__(self, source: Weight, function: Callable, rows: int | None, formula=None):
         self.source, self.function, self.step = source, function, rows or source.rows
+        self.formula = formula  # a CodesFormula that says what the function does
         self.outputs: list[Weight] = []
         self._span: tuple[int, int] | None = None
         self._results: tuple[np.ndarray, ...] = ()
@@ -282,12 +283,12 @@ class Derived(Weight):
 
     def __init__(self, derivation: Derivation, index: int, name, dtype, shape, recipe, whole: bool):
         super().__init__(name, dtype, shape, recipe, (derivation.source,), whole)
-        self.derivation, self._index = derivation, index
+        self.derivation, self.index = derivation, index
 
     def _rows(self, start, stop):
         if not len(self.shape):
-            return np.array(self.derivation.results(0, 1)[self._index])
+            return np.array(self.derivation.results(0, 1)[self.index])
         each = self.rows // self.derivation.blocks
         first, last = start // each, -(-stop // each)
-        rows = self.derivation.results(first, last)[self._index]
+        rows = self.derivation.results(first, last)[self.index]
         return rows[start - first * each : stop - first * each].copy()

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from . import recipes
+from .made_weight import CodesFormula
 from .recipes import Derivation, Derived, Weight
 
 __all__ = [
@@ -92,12 +93,14 @@ def derive(
     outputs: Sequence[tuple[str, ir.DataType, Sequence[int]]],
     recipe: str,
     rows: int | None = 1,
+    formula: CodesFormula | None = None,
 ) -> list[Weight]:
     """Siblings: the outputs (name, dtype, shape) of `function`, made from one reading of `source`.
 
     function(array) -> an array for each output. It is called with any multiple of `rows` rows, and
     gives that part of each output; with rows=None it is called with all of them. `recipe` says what
-    it does, with … where the source stands: "fp8(…, scale=channel)", or "nf4(block=64)".
+    it does, with … where the source stands: "fp8(…, scale=channel)", or "nf4(block=64)". `formula`:
+    that the outputs are its codes, scales and, if it has them, zero points.
     """
     if rows is not None:
         if rows < 1 or not len(source.shape) or source.rows % rows:
@@ -108,7 +111,7 @@ def derive(
                     f"{recipe}: {name} is {list(shape)}, but each {rows} of {source.rows} rows "
                     "must give an equal part of it; use rows=None if it needs all of them"
                 )
-    shared = Derivation(source, function, rows)
+    shared = Derivation(source, function, rows, formula)
     said = _applied(recipe, source.recipe)
     for index, (name, dtype, shape) in enumerate(outputs):
         own = f"{said}[{index}]" if len(outputs) > 1 else said

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import struct
 import sys
@@ -65,6 +66,27 @@ def nodes_of(plan: str) -> Iterator[str]:
         if line.startswith("op "):
             names = line.split(" ")[3].removeprefix("in=").split(",")
             yield "\n".join([line, *(tensors[name] for name in names)])
+
+
+def made(plan: str) -> str:
+    """The plan with weights that are described: one row after another, codes with scales of 16."""
+
+    def described(line: str) -> str:
+        words = line.split(" ")
+        sizes = [int(size) for size in words[3].split(",") if size != "scalar"]
+        rows, columns = (sizes[0] if sizes else 1), math.prod(sizes[1:])
+        said = f"{line} random=7:1:1:{columns}:ones,7:0:{rows - 1}:{columns}:0.5"
+        if words[2] in ("f32", "f16", "bf16"):
+            return said
+        group = columns if words[2] == "f8e4m3" else 16
+        return f"{said} made=codes:bf16:{words[2]}:{group}:f32:{int(words[2] == 'u4')}"
+
+    known = ("f32", "f16", "bf16", "f8e4m3", "i8", "i4", "u4")
+    return "".join(
+        (described(line) if line.startswith("weight ") and line.split(" ")[2] in known else line)
+        + "\n"
+        for line in plan.splitlines()
+    )
 
 
 def single_ops() -> Iterator[str]:
@@ -143,6 +165,7 @@ def seeds(engines: Path) -> Iterator[tuple[str, bytes]]:
         plan = (rank / "plan.txt").read_text()
         for target in ("fuzz_plan", "fuzz_program"):
             yield target, plan.encode()
+            yield target, made(plan).encode()
         for node in nodes_of(plan):
             yield "fuzz_node", node.encode()
         for count in (1, 6):

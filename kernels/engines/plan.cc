@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "engines/made_weight.h"
 #include "engines/plan_line.h"
 #include "error.h"
 #include "files/mapped_file.h"
@@ -153,13 +154,13 @@ class PlanParser {
   }
 
   void read_weight(const PlanLine &line) {
-    line.expect(4);
     PlanValue value = declare(line, PlanRole::weight);
     value.dtype = line.dtype(line.word(2));
     value.dims = line.dims(line.word(3));
     for (const LinearForm &dim : value.dims) {
       if (!dim.constant_only()) line.refuse("the dimensions of a weight must be numbers");
     }
+    value.made = read_made_weight(line, value.dtype, value.dims);
     add(line, std::move(value), globals_);
   }
 

@@ -10,8 +10,16 @@
 #include <vector>
 
 #include "engines/linear_form.h"
+#include "ingot_device.h"
 
 namespace ingot {
+
+// A weight that is described instead of stored: rows of random numbers, or what quantization makes of them.
+struct MadeWeight {
+  std::vector<IngotRandomRows> parts;  // none: it is stored
+  bool quantized = false;
+  IngotRandomCodes how{};  // of a quantized one
+};
 
 enum class PlanRole { weight, constant, state, field, activation };
 
@@ -24,6 +32,7 @@ struct PlanValue {
           last = -1;  // activations: the ops that write it and that read it last; an output lasts to the end
   std::vector<int64_t> integers;  // constants
   int32_t group = -1;             // states
+  MadeWeight made;                // weights
 };
 
 struct PlanGroup {

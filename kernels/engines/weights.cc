@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engines/made_weight.h"
 #include "error.h"
 #include "ingot.h"
 #include "ingot_op.h"
@@ -58,18 +59,37 @@ void check(const PlanValue &value, const StoredTensor &stored, const std::string
        stored_type(value.dtype), shape_text(wanted).c_str());
 }
 
+bool is_stored(const PlanValue &value) { return value.role == PlanRole::weight && value.made.parts.empty(); }
+
+size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+void make_on(const Accelerator &accelerator, const PlanValue &value, void *to) {
+  const MadeWeight &made = value.made;
+  const IngotDeviceApi &api = *accelerator.api;
+  if (!(made.quantized ? api.random_codes != nullptr : api.random != nullptr)) {
+    fail(INGOT_MACHINE, "the device %s cannot make the random weight '%.200s'; install the library of this version",
+         api.name, value.name.c_str());
+  }
+  const auto count = static_cast<int32_t>(made.parts.size());
+  accelerator.check(made.quantized ? api.random_codes(accelerator.self, made.parts.data(), count, &made.how, to)
+                                   : api.random(accelerator.self, made.parts.data(), count, value.dtype, to));
+}
+
 }  // namespace
 
 Weights::Weights(const Plan &plan, const std::string &directory, const Accelerator &accelerator)
     : accelerator_(accelerator), places_(plan.values.size(), nullptr) {
   const std::string path = directory + "/weights.safetensors";
-  const bool any =
-      std::any_of(plan.values.begin(), plan.values.end(), [](const auto &v) { return v.role == PlanRole::weight; });
-  if (!any) return;
-  file_ = Safetensors::open(path);
+  if (std::any_of(plan.values.begin(), plan.values.end(), is_stored)) file_ = Safetensors::open(path);
   for (size_t i = 0; i < plan.values.size(); ++i) {
     const PlanValue &value = plan.values[i];
     if (value.role != PlanRole::weight) continue;
+    if (!is_stored(value)) {
+      const auto bytes = static_cast<size_t>(bytes_of(value, {}));
+      bytes_ += static_cast<int64_t>(bytes);
+      used_.push_back({value.name, nullptr, bytes});
+      continue;
+    }
     const StoredTensor *stored = file_.find(value.name);
     if (!stored) {
       fail(INGOT_FOLDER,
@@ -83,13 +103,16 @@ Weights::Weights(const Plan &plan, const std::string &directory, const Accelerat
     bytes_ += static_cast<int64_t>(stored->bytes);
     used_.push_back({stored->name, stored->data, stored->bytes});
   }
-  if (accelerator) move_to(plan, accelerator);
+  if (accelerator) {
+    move_to(plan, accelerator);
+  } else {
+    make_here(plan);
+  }
   std::sort(used_.begin(), used_.end(), [](const Used &a, const Used &b) { return a.name < b.name; });
 }
 
 // One block holds all of them, each at a multiple of 256 bytes; the file is let go.
 void Weights::move_to(const Plan &plan, const Accelerator &accelerator) {
-  const auto aligned = [](size_t bytes) { return (bytes + 255) / 256 * 256; };
   size_t total = 0;
   for (const Used &weight : used_) total += aligned(weight.bytes);
   memory_ = DeviceMemory(accelerator, total);
@@ -98,11 +121,33 @@ void Weights::move_to(const Plan &plan, const Accelerator &accelerator) {
   for (size_t i = 0; i < plan.values.size(); ++i) {
     if (plan.values[i].role != PlanRole::weight) continue;
     Used &weight = used_[next++];
-    accelerator.check(accelerator.api->load(accelerator.self, place, weight.data, weight.bytes));
+    if (is_stored(plan.values[i])) {
+      accelerator.check(accelerator.api->load(accelerator.self, place, weight.data, weight.bytes));
+    } else {
+      make_on(accelerator, plan.values[i], place);
+    }
     places_[i] = weight.data = place;
     place += aligned(weight.bytes);
   }
+  accelerator.check(accelerator.api->synchronize(accelerator.self, nullptr));
   file_ = {};
+}
+
+void Weights::make_here(const Plan &plan) {
+  size_t total = 0;
+  for (const Used &weight : used_) total += weight.data ? 0 : aligned(weight.bytes);
+  made_ = Arena(static_cast<int64_t>(total));
+  uint8_t *place = made_.data();
+  size_t next = 0;  // used_ and the plan's weights are in the same order
+  for (size_t i = 0; i < plan.values.size(); ++i) {
+    const PlanValue &value = plan.values[i];
+    if (value.role != PlanRole::weight) continue;
+    Used &weight = used_[next++];
+    if (is_stored(value)) continue;
+    make_weight(value.made, value.dtype, place);
+    places_[i] = weight.data = place;
+    place += aligned(weight.bytes);
+  }
 }
 
 void Weights::refit(const std::string &name, const void *data, size_t bytes) {

@@ -1,4 +1,5 @@
-// The weights of a plan: mapped from weights.safetensors, each checked against the plan's type and dimensions.
+// The weights of a plan: mapped from weights.safetensors, each checked against the plan's type and dimensions, or made
+// where the plan says how.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "engines/accelerator.h"
+#include "engines/arena.h"
 #include "engines/plan.h"
 #include "files/safetensors.h"
 
@@ -13,8 +15,8 @@ namespace ingot {
 
 class Weights {
  public:
-  // On an accelerator they are copied to it. Throws Error(INGOT_FOLDER) that names the tensor, the file, and both types
-  // and shapes, Error(INGOT_MACHINE) where there is no room.
+  // On an accelerator they are copied to it, or made there. Throws Error(INGOT_FOLDER) that names the tensor, the file,
+  // and both types and shapes, Error(INGOT_MACHINE) where there is no room.
   Weights(const Plan &plan, const std::string &directory, const Accelerator &accelerator = {});
 
   uint8_t *data(int32_t value) const { return places_[value]; }  // of a plan value; NULL if it is no weight
@@ -25,8 +27,10 @@ class Weights {
 
  private:
   void move_to(const Plan &plan, const Accelerator &accelerator);
+  void make_here(const Plan &plan);
 
   Safetensors file_;
+  Arena made_;
   Accelerator accelerator_;
   DeviceMemory memory_;
   std::vector<uint8_t *> places_;

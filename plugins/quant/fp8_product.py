@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
 from core import weights
+from core.made_weight import CodesFormula
 
 from .fp8_codes import LARGEST, SMALLEST_SCALE, quantized
 from .name_patterns import NamePatterns
@@ -51,7 +52,7 @@ class Fp8Product(RewriteRuleClassBase):
     def _quantized(self, op, w_FD) -> tuple[ir.Value, ir.Value]:
         """The weight's codes and scale, lazy, as initializers."""
         tensor, (head, dims) = w_FD.const_value, stem(w_FD)
-        rows = tensor.shape[0]
+        rows, width = tensor.shape
         scale = (f"{head}.scale", FLOAT, []) if self.per_tensor else (
             f"{head}.scale_{dims[:1]}", FLOAT, [rows],
         )  # fmt: skip
@@ -61,6 +62,7 @@ class Fp8Product(RewriteRuleClassBase):
             [(f"{head}.codes_{dims}", CODES, list(tensor.shape)), scale],
             f"fp8(scale={'tensor' if self.per_tensor else 'channel'})",
             rows=None if self.per_tensor else 1,
+            formula=None if self.per_tensor else CodesFormula(CODES, width, FLOAT),
         )
         return tuple(op.initializer(weight, weight.name) for weight in made)
 

@@ -10,6 +10,7 @@ from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
 from core import optional, weights
 from core.command import ConfigError
+from core.made_weight import CodesFormula
 
 from .groups import Codes, quantized
 from .name_patterns import NamePatterns, PatternsMatch
@@ -72,7 +73,8 @@ class WeightOnly(RewriteRuleClassBase):
         function = quantized(w_FD.name, self.skip.key, codes, group, scale_dtype, flat=by_row)
         kind = "asymmetric" if codes.zero_point else "symmetric"
         recipe = f"int{codes.bits}(group={group}, {kind})"
-        return weights.derive(tensor, function, outputs, recipe, rows=1)
+        formula = CodesFormula(codes.dtype, group, scale_dtype, codes.zero_point)
+        return weights.derive(tensor, function, outputs, recipe, rows=1, formula=formula)
 
 
 class GroupsFit(ir.passes.InPlacePass):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 
 
-def write(path: Path, model: ir.Model, location: str, offsets: Mapping[str, int]) -> None:
-    """`path` holds `model`; constants called as in `offsets` begin there in the file `location`."""
-    held = {}
+def write(
+    path: Path,
+    model: ir.Model,
+    location: str,
+    offsets: Mapping[str, int],
+    made: Collection[str] = (),
+) -> None:
+    """`path` holds `model`; constants called as in `offsets` begin there in the file `location`.
+
+    Those called as in `made` lie nowhere: they are inputs of the graph.
+    """
+    held, graph = {}, model.graph
+    missing = [graph.initializers.pop(name) for name in made]
+    graph.inputs.extend(missing)
     for value in model.graph.initializers.values():
         if value.name not in offsets:
             continue
@@ -24,3 +35,6 @@ def write(path: Path, model: ir.Model, location: str, offsets: Mapping[str, int]
     finally:
         for value, tensor in held.items():
             value.const_value = tensor
+        for value in missing:
+            graph.inputs.remove(value)
+            graph.register_initializer(value)

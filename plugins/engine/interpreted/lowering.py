@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from core import manifest, shapes, weights
+from core import made_weight, manifest, shapes, weights
 from core.memory import Memory
 from core.op_line import dtype_word
 from core.ops import Rows
@@ -31,16 +31,16 @@ def lower(plan, model: ir.Model, out: Path, engine: str, because: str = "") -> N
     coverage.check(model, engine)
     libraries = _libraries(model, out)
     memory = Memory(model, plan)
-    text = PlanText(memory, libraries)
+    stored, made = made_weight.split(memory.weights, engine)
+    text = PlanText(memory, libraries, made)
     (out / "plan.txt").write_text("".join(f"{line}\n" for line in text.lines()), encoding="utf-8")
     if tokenizer := next((f for f in plan.files if f.name == token_file.NAME), None):
         token_file.write(out / "tokens.bin", tokenizer)
-    tensors = memory.weights
-    written = weight_file.write(out / WEIGHTS, tensors)
-    graph_file.write(out / "graph.onnx", model, WEIGHTS, written.offsets())
+    written = weight_file.write(out / WEIGHTS, stored)
+    graph_file.write(out / "graph.onnx", model, WEIGHTS, written.offsets(), made)
     said = {
         "engine": {"name": engine, "library": None} | ({"because": because} if because else {}),
-        "tensors": {tensor.name: _entry(tensor, written) for tensor in tensors},
+        "tensors": {tensor.name: _entry(tensor, written) for tensor in memory.weights},
         "files": {WEIGHTS: {"sha256": written.sha256}},
         "header_sha256": written.header_sha256,
         "memory": memory.ledger(),
@@ -49,13 +49,14 @@ def lower(plan, model: ir.Model, out: Path, engine: str, because: str = "") -> N
 
 
 def _entry(tensor: weights.Weight, written: weight_file.WeightFile) -> dict:
-    """What the manifest says of one tensor."""
+    """What the manifest says of one tensor; `made`: when the engine is opened, from its recipe."""
+    stored = written.tensors.get(tensor.name)
     return {
         "dtype": dtype_word(tensor.dtype),
         "shape": list(tensor.shape),
         "bytes": tensor.nbytes,
-        "sha256": written.tensors[tensor.name].digest.hexdigest(),
         "recipe": tensor.recipe,
+        **({"sha256": stored.digest.hexdigest()} if stored else {"made": True}),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from core.linear_form import LinearForm
+from core.made_weight import MadeWeight
 from core.memory import Memory, is_host_constant
 from core.op_line import dtype_word
 from core.shapes import forms
@@ -14,10 +15,13 @@ from core.spec import label
 
 
 class PlanText:
-    """The lines for one graph, whose sizes and lives `memory` knows."""
+    """The lines for one graph, whose sizes and lives `memory` knows; `made`: weights not stored."""
 
-    def __init__(self, memory: Memory, libraries: Mapping[str, str]):
+    def __init__(
+        self, memory: Memory, libraries: Mapping[str, str], made: Mapping[str, MadeWeight]
+    ):
         self.memory, self.graph, self.libraries = memory, memory.graph, libraries
+        self.made = made
         self.facts, self.groups, self.nodes = memory.facts, memory.groups, memory.nodes
         self.states, self.lives, self.largest = memory.states, memory.lives, memory.largest
 
@@ -62,7 +66,8 @@ class PlanText:
                 said = ",".join(map(str, numbers)) or "-"
                 yield f"const {value.name} {dtype_word(value.const_value.dtype)} {count} {said}"
             elif value.uses():
-                yield f"weight {value.name} {_typed(value)}"
+                made = self.made.get(value.name)
+                yield f"weight {value.name} {_typed(value)}" + (f" {made.words()}" if made else "")
 
     def _op(self, node: ir.Node) -> str:
         return self.memory.line(node, label(node))
