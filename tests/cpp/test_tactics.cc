@@ -78,7 +78,7 @@ void test_damaged_files() {
   assert(reader.find(key(1, 1)) == 50);
   assert(reader.find(key(2, 1)) == Tactics::none && reader.find(key(3, 1)) == Tactics::none);
 
-  std::ofstream(path) << "ingot-tactics 1\nmachine\n1 4096 17 17 16 0 1 1 1 0 1 50 3\n";
+  std::ofstream(path) << "ingot-tactics 2\nmachine\n1 4096 17 17 16 0 1 1 1 0 1 50 3\n";
   Tactics later("machine");
   later.read(path);
   later.read(folder.file("none"));

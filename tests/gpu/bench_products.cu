@@ -1,19 +1,14 @@
-// Times the products of Llama-2-7B by every kernel, and checks each kernel
-// against the plain one on the way.
+// Times the products of Llama-2-7B by every kernel, and checks each kernel against the plain one on the way.
 //
-//   nvcc -std=c++20 -O3 -gencode arch=compute_90a,code=sm_90a
-//   --expt-relaxed-constexpr -Ikernels -Ikernels/include
-//        tests/gpu/bench_products.cu kernels/ops/cuda/product*.cu -ldl -o
-//        bench_products
+//   nvcc -std=c++20 -O3 -gencode arch=compute_90a,code=sm_90a --expt-relaxed-constexpr -Ikernels -Ikernels/include
+//        tests/gpu/bench_products.cu kernels/ops/cuda/product*.cu -ldl -o bench_products
 //        kernels/ops/cuda/{cublaslt,cublaslt_library,tactics,product_tuner,product_staged}.cc
 //   ./bench_products [check] [single] [chain] [tune]      all without arguments
 //
-// "single": one shape after another, each launch another copy of the weights,
-// so that the L2 cache holds none, inside a CUDA graph. "chain": the four
-// products of 32 layers, each reading what the one before wrote, all by one
-// kernel or each by the one that the tuner chose; "chain+": with a small kernel
-// after each. "tune": what the tuner chooses, and how long it takes; its file
-// goes to XDG_CACHE_HOME.
+// "single": one shape after another, each launch another copy of the weights, so that the L2 cache holds none, inside a
+// CUDA graph. "chain": the four products of 32 layers, each reading what the one before wrote, all by one kernel or
+// each by the one that the tuner or the rule chose; "chain+": with a small kernel after each. "tune": what the tuner
+// chooses, and how long it takes; its file goes to XDG_CACHE_HOME.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -123,28 +118,19 @@ std::vector<Kernel> kernels_of(const Product &p) {
   char why[256];
   std::vector<Kernel> kernels;
   if (takes_grouped_product(p, why, sizeof why) && p.T <= 300) {
-    kernels.push_back({"stream0", [](const Product &q, cudaStream_t stream) {
+    kernels.push_back({"stream", [](const Product &q, cudaStream_t stream) {
                          return static_cast<int>(launch_grouped_product(q, stream));
                        }});
   }
   if (takes_stream_product(p, why, sizeof why) && p.T <= 300) {
-    for (int i = 0; i < stream_variants(p.T); ++i) {
-      kernels.push_back({"stream" + std::to_string(i),
-                         [i](const Product &q, cudaStream_t stream) { return launch_stream_product(q, i, stream); }});
-    }
-  }
-  if (p.T <= 8 && takes_ring_product(p, why, sizeof why)) {
-    for (int i = 0; i < ring_variants; ++i) {
-      kernels.push_back({"ring" + std::to_string(i),
-                         [i](const Product &q, cudaStream_t stream) { return launch_ring_product(q, i, stream); }});
-    }
+    kernels.push_back({"stream", [](const Product &q, cudaStream_t stream) {
+                         return static_cast<int>(launch_stream_product(q, stream));
+                       }});
   }
   if (tile && p.T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why)) {
-    for (int i = 0; i < TileProducts::variants; ++i) {
-      kernels.push_back({"tile" + std::to_string(i), [i](const Product &q, cudaStream_t stream) {
-                           return static_cast<int>(tile->launch(q, i, workspace, workspace_bytes, stream));
-                         }});
-    }
+    kernels.push_back({"tile", [](const Product &q, cudaStream_t stream) {
+                         return static_cast<int>(tile->launch(q, workspace, workspace_bytes, stream));
+                       }});
   }
   if (lt && takes_cublaslt_product(p, why, sizeof why)) {
     const int n = cublaslt_algorithms(*lt, p, p.T);
@@ -165,8 +151,7 @@ std::vector<Kernel> kernels_of(const Product &p) {
   return kernels;
 }
 
-// Median microseconds of what `enqueue` puts into a graph; negative: it
-// refused.
+// Median microseconds of what `enqueue` puts into a graph; negative: it refused.
 double microseconds(const std::function<int(cudaStream_t)> &enqueue) {
   cudaStream_t stream;
   CHECK(cudaStreamCreate(&stream));
@@ -257,13 +242,11 @@ void check() {
             const int status = kernel.launch(p, nullptr);
             CHECK(cudaDeviceSynchronize());
             const std::vector<float> found = floats_of(y, types.y, n);
-            // Both round once to y, by half a unit each. The sums differ by
-            // what their orders add, a part of the sum of magnitudes, which for
-            // numbers of random signs is about sqrt(D) times their size; tensor
-            // cores that multiply e4m3 keep 14 bits for up to 128 products
-            // (test_products.py says more). Weights in groups are rounded to 16
-            // bits in stages; the rounding of each is independent. cuBLASLt
-            // rounds a split sum once more before it adds the bias.
+            // Both round once to y, by half a unit each. The sums differ by what their orders add, a part of the sum
+            // of magnitudes, which for numbers of random signs is about sqrt(D) times their size; tensor cores that
+            // multiply e4m3 keep 14 bits for up to 128 products (test_products.py says more).
+            // Weights in groups are rounded to 16 bits in stages; the rounding of each is independent.
+            // cuBLASLt rounds a split sum once more before it adds the bias.
             const bool rounds = types.group && kernel.name.starts_with("staged");
             const double half_unit = std::ldexp(1.0, types.y == INGOT_BF16 ? -8 : -11);
             const bool short_sums = types.weight == INGOT_F8E4M3 && types.x == INGOT_F8E4M3;
@@ -287,8 +270,8 @@ void check() {
                   types.name, shape.name, T, with_bias, kernel.name.c_str(), status, worst, where / F, where % F,
                   found[where], wanted[where]);
             }
-            if ((kernel.name == "stream0" || kernel.name.starts_with("ring")) && !with_bias) {
-              if (T == 1 && kernel.name == "stream0")
+            if (kernel.name == "stream" && !with_bias) {
+              if (T == 1)
                 first_rows.push_back({kernel.name, std::vector<float>(found.begin(), found.begin() + shape.F)});
               for (auto &[name, row] : first_rows) {
                 if (!std::equal(row.begin(), row.end(), found.begin())) {
@@ -367,8 +350,8 @@ void single() {
   }
 }
 
-// Stands for the small kernels between products: one block a token, 8 KB of
-// what the product wrote become the next one's x.
+// Stands for the small kernels between products: one block a token, 8 KB of what the product wrote become the next
+// one's x.
 __global__ void pass_on(const uint4 *from, uint4 *to) {
   let_next_launch();
   wait_for_previous();
@@ -406,8 +389,7 @@ void chain() {
     for (const Shape &shape : layer) tuner.tune(product(types, shape, 128), "", true, stream);
     for (const int T : {1, -1, 4, 8, -8, 16, 32, 64, 128}) {
       const bool between = T < 0;  // a small kernel after each product
-      for (const char *which :
-           {"tuned", "stream0", "stream1", "ring0", "ring1", "ring2", "tile0", "tile1", "cublaslt0", "staged0"}) {
+      for (const char *which : {"tuned", "stream", "tile", "cublaslt0", "staged0"}) {
         const double us = microseconds([&](cudaStream_t stream) {
           size_t at = 0;
           int turn = 0;

@@ -22,9 +22,6 @@ __device__ inline void let_next_launch() {
 #endif
 }
 
-// What a kernel has still to do when it lets the next one come: all of it.
-constexpr int at_once = 1 << 30;
-
 // Returns when the kernels before this one have ended and what they wrote can be read.
 __device__ inline void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900

@@ -32,18 +32,9 @@ cudaError_t launch_plain_product(const Product &product, cudaStream_t stream);
 // The rules below read types and sizes only, so that they hold for a node before there are tensors.
 
 // Streams weights through the tensor cores, a few rows of weight a block and up to 64 tokens at a time. What lacks is
-// written to `why`. Variant 0 has one order of summation whatever T; variants 1… of stream_variants(T) have other
-// tiles.
+// written to `why`. Sums have one order whatever T.
 bool takes_stream_product(const Product &product, char *why, size_t n);
-int32_t stream_variants(int32_t T);
-cudaError_t launch_stream_product(const Product &product, int32_t variant, cudaStream_t stream);
-
-// The same sums as variant 0's, with weights that the copy engine brings: up to 8 tokens at a time.
-// Variants differ in when the next kernel may come: just before the last weights are asked for, at once, or a ring's
-// length before.
-constexpr int32_t ring_variants = 3;
-bool takes_ring_product(const Product &product, char *why, size_t n);
-cudaError_t launch_ring_product(const Product &product, int32_t variant, cudaStream_t stream);
+cudaError_t launch_stream_product(const Product &product, cudaStream_t stream);
 
 // The same for codes in groups; one order of summation whatever T.
 bool takes_grouped_product(const Product &product, char *why, size_t n);

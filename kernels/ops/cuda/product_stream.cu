@@ -6,18 +6,12 @@
 namespace ingot {
 namespace {
 
-// Variant 0 has eight warps whatever T, and so one order of summation. The tiles are the best of those that were timed
-// on an H100 with the sizes of Llama-2-7B.
+// Eight warps whatever T, and so one order of summation. The tiles are the best of those that were timed on an H100
+// and an H200 with the sizes of Llama-2-7B.
 template <class Format>
-cudaError_t launch_variant(const Product &p, int32_t variant, cudaStream_t on) {
-  if (p.T <= 8) {
-    if (variant == 1) return launch_stream<Format, 4, 1, 1, 4>(p, on);
-    return launch_stream<Format, 8, 1, 1, 2>(p, on);
-  }
-  if (p.T <= 16) {
-    if (variant == 1) return launch_stream<Format, 16, 2, 2, 1>(p, on);
-    return launch_stream<Format, 8, 2, 1, 2>(p, on);
-  }
+cudaError_t launch_tiles(const Product &p, cudaStream_t on) {
+  if (p.T <= 8) return launch_stream<Format, 8, 1, 1, 2>(p, on);
+  if (p.T <= 16) return launch_stream<Format, 8, 2, 1, 2>(p, on);
   if (p.T <= 32) return launch_stream<Format, 8, 4, 2, 1>(p, on);
   return launch_stream<Format, 8, 8, 2, 1>(p, on);
 }
@@ -40,12 +34,9 @@ bool takes_stream_product(const Product &p, char *why, size_t n) {
   return true;
 }
 
-int32_t stream_variants(int32_t T) { return T <= 16 ? 2 : 1; }
-
-cudaError_t launch_stream_product(const Product &p, int32_t variant, cudaStream_t on) {
+cudaError_t launch_stream_product(const Product &p, cudaStream_t on) {
   cudaError_t status = cudaErrorInvalidValue;
-  with_format(p.x_dtype, p.weight_dtype,
-              [&](auto format) { status = launch_variant<decltype(format)>(p, variant, on); });
+  with_format(p.x_dtype, p.weight_dtype, [&](auto format) { status = launch_tiles<decltype(format)>(p, on); });
   return status;
 }
 

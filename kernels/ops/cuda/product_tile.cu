@@ -12,11 +12,10 @@ using namespace tiles;
 constexpr int most_blocks = 1024;
 
 template <int dtype, int N>
-cudaError_t launch_tile(const Product &p, int32_t variant, const CUtensorMap &weights, const CUtensorMap &x,
-                        Share share, int blocks, cudaStream_t on) {
+cudaError_t launch_tile(const Product &p, const CUtensorMap &weights, const CUtensorMap &x, Share share, int blocks,
+                        cudaStream_t on) {
   using Work = Tile<dtype, N>;
   const int room = 113 * 1024 - 2 * most_stages * 8;  // so that the next kernel's block has room, too
-  share.ahead = variant == 0 ? at_once : 2;
   share.stages = std::min(most_stages, room / Work::stage_bytes);
   const int bytes = share.stages * (Work::stage_bytes + 16);
   cudaError_t error = cudaFuncSetAttribute(tile<dtype, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
@@ -42,19 +41,19 @@ int bytes_of(int32_t dtype) { return dtype == INGOT_F32 ? 4 : dtype == INGOT_F16
 int width(int32_t T) { return T <= 8 ? 8 : T <= 16 ? 16 : T <= 32 ? 32 : T <= 64 ? 64 : 128; }
 
 template <int dtype>
-cudaError_t launch_width(const Product &p, int32_t variant, const CUtensorMap &weights, const CUtensorMap &x,
-                         const Share &share, int blocks, cudaStream_t on) {
+cudaError_t launch_width(const Product &p, const CUtensorMap &weights, const CUtensorMap &x, const Share &share,
+                         int blocks, cudaStream_t on) {
   switch (width(p.T)) {
     case 8:
-      return launch_tile<dtype, 8>(p, variant, weights, x, share, blocks, on);
+      return launch_tile<dtype, 8>(p, weights, x, share, blocks, on);
     case 16:
-      return launch_tile<dtype, 16>(p, variant, weights, x, share, blocks, on);
+      return launch_tile<dtype, 16>(p, weights, x, share, blocks, on);
     case 32:
-      return launch_tile<dtype, 32>(p, variant, weights, x, share, blocks, on);
+      return launch_tile<dtype, 32>(p, weights, x, share, blocks, on);
     case 64:
-      return launch_tile<dtype, 64>(p, variant, weights, x, share, blocks, on);
+      return launch_tile<dtype, 64>(p, weights, x, share, blocks, on);
     default:
-      return launch_tile<dtype, 128>(p, variant, weights, x, share, blocks, on);
+      return launch_tile<dtype, 128>(p, weights, x, share, blocks, on);
   }
 }
 
@@ -94,7 +93,7 @@ bool TileProducts::takes(const Product &p, char *why, size_t n) {
   return !reason;
 }
 
-cudaError_t TileProducts::launch(const Product &product, int32_t variant, void *workspace, size_t workspace_bytes,
+cudaError_t TileProducts::launch(const Product &product, void *workspace, size_t workspace_bytes,
                                  cudaStream_t stream) const {
   Product p = product;
   const int64_t x_bytes = int64_t{p.D} * bytes_of(p.x_dtype), y_bytes = int64_t{p.F} * bytes_of(p.y_dtype);
@@ -104,12 +103,12 @@ cudaError_t TileProducts::launch(const Product &product, int32_t variant, void *
     p.x_TD = static_cast<const char *>(product.x_TD) + t * x_bytes;
     p.y_TF = static_cast<char *>(product.y_TF) + t * y_bytes;
     if (product.x_scale_T) p.x_scale_T = product.x_scale_T + t;
-    status = launch_part(p, variant, workspace, workspace_bytes, stream);
+    status = launch_part(p, workspace, workspace_bytes, stream);
   }
   return status;
 }
 
-cudaError_t TileProducts::launch_part(const Product &p, int32_t variant, void *workspace, size_t workspace_bytes,
+cudaError_t TileProducts::launch_part(const Product &p, void *workspace, size_t workspace_bytes,
                                       cudaStream_t stream) const {
   const int size = p.x_dtype == INGOT_F8E4M3 ? 1 : 2, columns = row_bytes / size;
   const CUtensorMapDataType type = p.x_dtype == INGOT_F8E4M3 ? CU_TENSOR_MAP_DATA_TYPE_UINT8
@@ -124,7 +123,7 @@ cudaError_t TileProducts::launch_part(const Product &p, int32_t variant, void *w
                    CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                    CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
   };
-  Share share{static_cast<float *>(workspace), flags_, 0, (p.D + columns - 1) / columns, 0, 0};
+  Share share{static_cast<float *>(workspace), flags_, 0, (p.D + columns - 1) / columns, 0};
   share.total = static_cast<int64_t>(share.pieces) * ((p.F + rows - 1) / rows);
   const int blocks = static_cast<int>(std::min<int64_t>({multiprocessors_, most_blocks, share.total}));
   const size_t needed = static_cast<size_t>(blocks) * rows * static_cast<size_t>(width(p.T)) * sizeof(float);
@@ -133,9 +132,9 @@ cudaError_t TileProducts::launch_part(const Product &p, int32_t variant, void *w
       !map_of(p.x_TD, p.T, width(p.T), &x)) {
     return cudaErrorInvalidValue;
   }
-  if (p.x_dtype == INGOT_F8E4M3) return launch_width<INGOT_F8E4M3>(p, variant, weights, x, share, blocks, stream);
-  if (p.x_dtype == INGOT_F16) return launch_width<INGOT_F16>(p, variant, weights, x, share, blocks, stream);
-  return launch_width<INGOT_BF16>(p, variant, weights, x, share, blocks, stream);
+  if (p.x_dtype == INGOT_F8E4M3) return launch_width<INGOT_F8E4M3>(p, weights, x, share, blocks, stream);
+  if (p.x_dtype == INGOT_F16) return launch_width<INGOT_F16>(p, weights, x, share, blocks, stream);
+  return launch_width<INGOT_BF16>(p, weights, x, share, blocks, stream);
 }
 
 }  // namespace ingot

@@ -19,11 +19,9 @@ class TileProducts {
 
   static bool takes(const Product &product, char *why, size_t n);
 
-  // The next kernel may fetch its weights at once in variant 0, in 1 when this one's are nearly all asked for. Sums are
-  // made in one order, which depends on the shape and on the number of multiprocessors.
-  static constexpr int32_t variants = 2, most_tokens = 128;
-  cudaError_t launch(const Product &product, int32_t variant, void *workspace, size_t workspace_bytes,
-                     cudaStream_t stream) const;
+  // Sums are made in one order, which depends on the shape and on the number of multiprocessors.
+  static constexpr int32_t most_tokens = 128;
+  cudaError_t launch(const Product &product, void *workspace, size_t workspace_bytes, cudaStream_t stream) const;
 
   static constexpr size_t workspace_bytes = size_t{16} << 20;
 
@@ -33,8 +31,7 @@ class TileProducts {
                               CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
   TileProducts() = default;
 
-  cudaError_t launch_part(const Product &product, int32_t variant, void *workspace, size_t workspace_bytes,
-                          cudaStream_t stream) const;
+  cudaError_t launch_part(const Product &product, void *workspace, size_t workspace_bytes, cudaStream_t stream) const;
 
   Encode encode_ = nullptr;
   int32_t *flags_ = nullptr;  // of blocks, 0 between launches

@@ -23,7 +23,6 @@ struct Share {
   float *partials;  // summing * N / 2 of each block
   int32_t *flags;
   int32_t stages, pieces;  // of a row of tiles
-  int32_t ahead;           // the next kernel may come when so many pieces are still to be asked for
   int64_t total;
 };
 
@@ -102,12 +101,8 @@ class Tile {
       copy(memory_ + s * stage_bytes + weight_bytes, x, static_cast<int>(piece % share_.pieces) * columns, 0, &full_[s],
            often);
     };
-    const auto let_next = [&](int64_t left) {
-      if (left == share_.ahead) let_next_launch();
-    };
     const int64_t count = end_ - begin_, filled = min(count, static_cast<int64_t>(share_.stages));
-    if (count <= share_.ahead && share_.ahead != at_once) let_next_launch();
-    for (int i = 0; i < filled; ++i) fetch_weights(begin_ + i, i), let_next(count - i - 1);
+    for (int i = 0; i < filled; ++i) fetch_weights(begin_ + i, i);
     wait_for_previous();
     for (int i = 0; i < filled; ++i) fetch_x(begin_ + i, i);
     int s = 0;
@@ -116,7 +111,6 @@ class Tile {
       wait(&empty_[s], parity);
       fetch_weights(begin_ + i, s);
       fetch_x(begin_ + i, s);
-      let_next(count - i - 1);
       if (++s == share_.stages) s = 0, parity ^= 1;
     }
   }
@@ -229,7 +223,7 @@ __global__ void __launch_bounds__(threads, N > 64 ? 1 : 2)
          [[maybe_unused]] const __grid_constant__ CUtensorMap x, [[maybe_unused]] const Share share) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
-  if (share.ahead == at_once) let_next_launch();
+  let_next_launch();
   Tile<dtype, N> work(product, share, memory);
   work.prepare();
   if (threadIdx.x < summing) {

@@ -7,7 +7,7 @@ namespace ingot {
 namespace {
 
 constexpr int32_t most_stream_tokens = 128;       // above, the stream is not tried beside cuBLASLt
-constexpr int32_t most_ring_tokens = 8;           // above, weights would be read once more
+constexpr int32_t most_untimed_tokens = 8;        // the rule's stream is as quick as any in every step that was timed
 constexpr int32_t least_staged_tokens = 32;       // below, stages are not tried
 constexpr int32_t most_finished_tokens = 512;     // above, they are not tried beside cuBLASLt's own scales
 constexpr size_t cold_bytes = size_t{256} << 20;  // of weights, so that no L2 cache holds them
@@ -104,14 +104,11 @@ int ProductTuner::launch(const Product &p, int32_t tactic, int32_t tuned_T, void
     return launch_cublaslt_product(*cublaslt_, p, tuned_T, tactic - Tactics::first_cublaslt, workspace, workspace_bytes,
                                    stream);
   }
-  if (tactic >= Tactics::first_tile && tile_) {
-    return -static_cast<int>(tile_->launch(p, tactic - Tactics::first_tile, workspace, workspace_bytes, stream));
-  }
-  if (tactic >= Tactics::first_ring) {
-    return -static_cast<int>(launch_ring_product(p, tactic - Tactics::first_ring, stream));
+  if (tactic == Tactics::tile && tile_) {
+    return -static_cast<int>(tile_->launch(p, workspace, workspace_bytes, stream));
   }
   if (p.N) return -static_cast<int>(launch_grouped_product(p, stream));
-  return -static_cast<int>(launch_stream_product(p, tactic, stream));
+  return -static_cast<int>(launch_stream_product(p, stream));
 }
 
 int32_t ProductTuner::tactic(const Product &p, int32_t bucket) const { return tactics_.find(tactic_key(p, bucket)); }
@@ -123,8 +120,7 @@ void ProductTuner::tune(const Product &product, const std::string &baked, bool t
   }
   Product p = product;
   std::vector<int32_t> missing;
-  // For fewer tokens the rule is better: products timed alone prefer kernels that are slower behind one another.
-  for (int32_t T = 2 * most_ring_tokens; T <= tactic_bucket(p.T); T *= 2) {
+  for (int32_t T = 2 * most_untimed_tokens; T <= tactic_bucket(p.T); T *= 2) {
     const size_t bytes = static_cast<size_t>(T) * (static_cast<size_t>(p.D) * bytes_of(p.x_dtype) +
                                                    static_cast<size_t>(p.F) * bytes_of(p.y_dtype));
     if (tactic(p, T) == Tactics::none && bytes <= most_bytes) missing.push_back(T);
@@ -147,16 +143,12 @@ int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scrat
   const bool multiplies = cublaslt_ && takes_cublaslt_product(p, why, sizeof why);
   const bool staged = cublaslt_ && T >= least_staged_tokens && takes_staged_product(p, why, sizeof why) &&
                       (T <= most_finished_tokens || !multiplies);
+  const bool tiles = tile_ && T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why);
   const bool streams = p.N ? takes_grouped_product(p, why, sizeof why) : takes_stream_product(p, why, sizeof why);
   if (streams && (T <= most_stream_tokens || !(multiplies || staged))) {
-    for (int32_t i = 0; i < (p.N ? 1 : stream_variants(T)); ++i) candidates.push_back(i);
+    candidates.push_back(Tactics::stream);
   }
-  if (T <= most_ring_tokens && takes_ring_product(p, why, sizeof why)) {
-    for (int32_t i = 0; i < ring_variants; ++i) candidates.push_back(Tactics::first_ring + i);
-  }
-  if (tile_ && T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why)) {
-    for (int32_t i = 0; i < TileProducts::variants; ++i) candidates.push_back(Tactics::first_tile + i);
-  }
+  if (tiles) candidates.push_back(Tactics::tile);
   if (multiplies) {
     const int32_t n = cublaslt_algorithms(*cublaslt_, p, T);
     for (int32_t i = 0; i < n; ++i) candidates.push_back(Tactics::first_cublaslt + i);

@@ -32,8 +32,8 @@ int32_t default_tactic(const State &state, const Product &p) {
   const int32_t tile_tokens = p.x_dtype == INGOT_F8E4M3 ? 64 : 32, stream_tokens = state.tile       ? 8
                                                                                    : state.cublaslt ? 32
                                                                                                     : 64;
-  if (state.stream && (p.T <= stream_tokens || !(state.tile || state.cublaslt || state.staged))) return 0;
-  if (state.tile && (p.T <= tile_tokens || !state.cublaslt)) return Tactics::first_tile;
+  if (state.stream && (p.T <= stream_tokens || !(state.tile || state.cublaslt || state.staged))) return Tactics::stream;
+  if (state.tile && (p.T <= tile_tokens || !state.cublaslt)) return Tactics::tile;
   if (state.cublaslt) return Tactics::first_cublaslt;
   return state.staged ? Tactics::first_staged : Tactics::none;
 }
@@ -80,10 +80,6 @@ int report(cudaError_t error, const char *kernel, const Product &p, IngotCtx *ct
                           cudaGetErrorString(error));
 }
 
-int stream(const Product &p, int32_t variant, IngotCtx *ctx) {
-  return report(launch_stream_product(p, variant, static_cast<cudaStream_t>(ctx->stream)), "stream", p, ctx);
-}
-
 template <Op op>
 int enqueue_plain(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const Product p = product_of_call(op, call, ctx);
@@ -100,22 +96,17 @@ int supports_grouped(const IngotNode *node, const IngotCtx *ctx, char *why, size
 }
 
 template <Op op>
-int enqueue_stream(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
-  return stream(product_of_call(op, call, ctx), tactic, ctx);
+int enqueue_stream(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
+  const Product p = product_of_call(op, call, ctx);
+  return report(launch_stream_product(p, static_cast<cudaStream_t>(ctx->stream)), "stream", p, ctx);
 }
 
 template <Op op>
-int enqueue_ring(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
+int enqueue_tile(void *, const IngotCall *call, int32_t, IngotCtx *ctx) {
   const Product p = product_of_call(op, call, ctx);
-  return report(launch_ring_product(p, tactic, static_cast<cudaStream_t>(ctx->stream)), "ring", p, ctx);
-}
-
-template <Op op>
-int enqueue_tile(void *, const IngotCall *call, int32_t tactic, IngotCtx *ctx) {
-  const Product p = product_of_call(op, call, ctx);
-  return report(tuner(ctx)->tile()->launch(p, tactic, ctx->workspace, ctx->workspace_bytes,
-                                           static_cast<cudaStream_t>(ctx->stream)),
-                "tile", p, ctx);
+  return report(
+      tuner(ctx)->tile()->launch(p, ctx->workspace, ctx->workspace_bytes, static_cast<cudaStream_t>(ctx->stream)),
+      "tile", p, ctx);
 }
 
 int report_status(int status, const char *kernel, const Product &p, IngotCtx *ctx) {
@@ -151,18 +142,14 @@ int enqueue_tuned(void *self, const IngotCall *call, int32_t, IngotCtx *ctx) {
     return tactic != Tactics::none &&
            tuner(ctx)->launch(p, tactic, tuned_T, ctx->workspace, ctx->workspace_bytes, on) == 0;
   };
-  if (done(timed, bucket) || done(default_tactic(state, p), p.T) || (state.stream && done(0, p.T))) return 0;
+  if (done(timed, bucket) || done(default_tactic(state, p), p.T)) return 0;
+  if (state.stream && done(Tactics::stream, p.T)) return 0;
   return report(launch_plain_product(p, on), "plain", p, ctx);
 }
 
 template <Op op>
 int supports_stream(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
   return takes_stream_product(product_of_node(op, node, ctx), why, n);
-}
-
-template <Op op>
-int supports_ring(const IngotNode *node, const IngotCtx *ctx, char *why, size_t n) {
-  return takes_ring_product(product_of_node(op, node, ctx), why, n);
 }
 
 template <Op op>
@@ -244,20 +231,17 @@ constexpr IngotKernel staged =
 template <Op op>
 constexpr IngotKernel streamed = kernel("stream", own, supports_stream<op>, nullptr, enqueue_stream<op>);
 template <Op op>
-constexpr IngotKernel ring = kernel("ring", own, supports_ring<op>, nullptr, enqueue_ring<op>);
-template <Op op>
 constexpr IngotKernel plain = kernel("plain", own, nullptr, nullptr, enqueue_plain<op>);
 constexpr IngotKernel grouped = kernel("stream", own, supports_grouped, nullptr, enqueue_grouped);
 
-constexpr IngotKernel linear_kernels[] = {tuned<Op::linear>,    cublaslt<Op::linear>, tile<Op::linear>,
-                                          streamed<Op::linear>, ring<Op::linear>,     plain<Op::linear>};
+constexpr IngotKernel linear_kernels[] = {tuned<Op::linear>, cublaslt<Op::linear>, tile<Op::linear>,
+                                          streamed<Op::linear>, plain<Op::linear>};
 constexpr IngotKernel scaled_kernels[] = {tuned<Op::scaled>, cublaslt<Op::scaled>, staged<Op::scaled>,
-                                          tile<Op::scaled>,  streamed<Op::scaled>, ring<Op::scaled>,
-                                          plain<Op::scaled>};
+                                          tile<Op::scaled>,  streamed<Op::scaled>, plain<Op::scaled>};
 constexpr IngotKernel grouped_kernels[] = {tuned<Op::grouped>, staged<Op::grouped>, grouped, plain<Op::grouped>};
 
-constexpr IngotOpKernels sets[] = {{"ingot", "Linear", linear_kernels, 6},
-                                   {"ingot", "ScaledLinear", scaled_kernels, 7},
+constexpr IngotOpKernels sets[] = {{"ingot", "Linear", linear_kernels, 5},
+                                   {"ingot", "ScaledLinear", scaled_kernels, 6},
                                    {"ingot", "GroupedLinear", grouped_kernels, 4}};
 
 }  // namespace

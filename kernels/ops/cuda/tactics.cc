@@ -13,7 +13,7 @@
 namespace ingot {
 namespace {
 
-constexpr const char *title = "ingot-tactics 2";
+constexpr const char *title = "ingot-tactics 3";
 
 }  // namespace
 

@@ -17,12 +17,11 @@ struct TacticKey {
 // The least power of two that is not less than T, at most 8192.
 int32_t tactic_bucket(int32_t T);
 
-// A tactic is a variant of the stream, or from first_ring on one of the ring, from first_tile on one of the tiles, from
-// first_cublaslt on an algorithm of cuBLASLt, from first_staged on one of those beside own kernels. Numbers hold for
-// one `machine`.
+// A tactic is the stream, or the tiles, or from first_cublaslt on an algorithm of cuBLASLt, from first_staged on one of
+// those beside own kernels. Numbers hold for one `machine`.
 class Tactics {
  public:
-  static constexpr int32_t first_ring = 40, first_tile = 50, first_cublaslt = 100, first_staged = 200, none = -1;
+  static constexpr int32_t stream = 0, tile = 50, first_cublaslt = 100, first_staged = 200, none = -1;
 
   // machine: one line naming GPU, driver and library.
   explicit Tactics(std::string machine) : machine_(std::move(machine)) {}
