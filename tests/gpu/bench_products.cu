@@ -401,8 +401,9 @@ void chain() {
               if (p.scale_dtype) p.scale_F = static_cast<float *>(scale);
               if (p.x_scale_dtype) p.x_scale_T = static_cast<float *>(x_scale);
               int status = -1;
-              const int bucket = tactic_bucket(p.T), tactic = tuner.tactic(p, bucket);
-              if (!strcmp(which, "tuned") && tactic != Tactics::none) {
+              const int bucket = tactic_bucket(p.T), timed = tuner.tactic(p, bucket);
+              const int tactic = timed == Tactics::none ? Tactics::stream : timed;  // the rule, up to 8 tokens
+              if (!strcmp(which, "tuned")) {
                 status = tuner.launch(p, tactic, bucket, workspace, workspace_bytes, stream);
               }
               for (const Kernel &kernel : kernels_of(p)) {
@@ -442,7 +443,7 @@ void tune() {
       tuner.tune(product(types, shape, 8192), "", true, stream);
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
       printf("tune %-5s %-8s %.2f s:", types.name, shape.name, seconds.count());
-      for (int T = 1; T <= 8192; T *= 2) printf(" %d:%d", T, tuner.tactic(product(types, shape, T), T));
+      for (int T = 16; T <= 8192; T *= 2) printf(" %d:%d", T, tuner.tactic(product(types, shape, T), T));
       printf("\n");
       fflush(stdout);
     }

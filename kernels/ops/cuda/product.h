@@ -59,4 +59,8 @@ int launch_staged_product(CublasLt &lt, const Product &product, int32_t tuned_T,
                           size_t workspace_bytes, cudaStream_t stream);
 size_t staged_workspace(int64_t T, int64_t F, int64_t D, bool in_groups);
 
+// Stands for the small kernels of a step where products are timed: reads y and writes x again as it is, launched as
+// those are, so that the next product has to wait for this one.
+cudaError_t launch_between_products(const Product &product, cudaStream_t stream);
+
 }  // namespace ingot

@@ -39,7 +39,7 @@ class ProductTuner::Scratch {
     const size_t numbers = static_cast<size_t>(p.F) * static_cast<size_t>(p.D);
     const bool four_bits = p.weight_dtype == INGOT_I4 || p.weight_dtype == INGOT_U4;
     weight_bytes_ = ((four_bits ? numbers / 2 : numbers * bytes_of(p.weight_dtype)) + 255) / 256 * 256;
-    copies = std::max<size_t>(1, cold_bytes / weight_bytes_);
+    copies = (cold_bytes + weight_bytes_ - 1) / weight_bytes_;
     const auto T = static_cast<size_t>(most_tokens), F = static_cast<size_t>(p.F), D = static_cast<size_t>(p.D);
     product_.weight_FD = weights_ = take(weight_bytes_ * copies);
     product_.x_TD = take(T * D * bytes_of(p.x_dtype));
@@ -145,9 +145,8 @@ int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scrat
                       (T <= most_finished_tokens || !multiplies);
   const bool tiles = tile_ && T <= TileProducts::most_tokens && TileProducts::takes(p, why, sizeof why);
   const bool streams = p.N ? takes_grouped_product(p, why, sizeof why) : takes_stream_product(p, why, sizeof why);
-  if (streams && (T <= most_stream_tokens || !(multiplies || staged))) {
-    candidates.push_back(Tactics::stream);
-  }
+  // Beside tiles the stream was the slower one in every step that was timed.
+  if (streams && !tiles && (T <= most_stream_tokens || !(multiplies || staged))) candidates.push_back(Tactics::stream);
   if (tiles) candidates.push_back(Tactics::tile);
   if (multiplies) {
     const int32_t n = cublaslt_algorithms(*cublaslt_, p, T);
@@ -168,8 +167,12 @@ int32_t ProductTuner::quickest(const Product &p, int32_t T, const Scratch &scrat
 }
 
 double ProductTuner::microseconds(Product p, int32_t tactic, int32_t T, const Scratch &scratch, cudaStream_t stream) {
+  // As in a step: weights come from memory, x from the kernel before, and each kernel may begin while that one ends.
+  // Products timed right behind one another would have their weights fetched ahead as never in a step.
   const auto launch_turn = [&](size_t turn) {
-    return launch(scratch.product(T, turn), tactic, T, scratch.workspace, scratch.workspace_bytes, stream);
+    const Product next = scratch.product(T, turn);
+    const int status = launch(next, tactic, T, scratch.workspace, scratch.workspace_bytes, stream);
+    return status ? status : -static_cast<int>(launch_between_products(next, stream));
   };
   // The first launch loads the kernel, which a capture had better not do.
   if (launch_turn(0) || cudaStreamSynchronize(stream) != cudaSuccess) return -1;

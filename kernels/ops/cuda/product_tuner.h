@@ -38,7 +38,7 @@ class ProductTuner {
   class Scratch;
   int32_t quickest(const Product &product, int32_t T, const Scratch &scratch, cudaStream_t stream,
                    double *microseconds);
-  // Of one launch in a graph of many; negative: it cannot run.
+  // Of one product and a small kernel behind it, in a graph of many; negative: it cannot run.
   double microseconds(Product product, int32_t tactic, int32_t T, const Scratch &scratch, cudaStream_t stream);
 
   std::unique_ptr<CublasLt> cublaslt_;
