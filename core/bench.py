@@ -1,11 +1,13 @@
-"""Measure the speed of an engine:  python -m core.bench engine=engines/llama2 concurrency=[1,8,32]
+"""Measure the speed of an engine:  python -m core.bench engine=engines/llama2 workloads=[1x128/64]
 
-For each number of sequences in flight: time to first token, time between tokens, tokens a second,
-each beside the least that the machine could take (core/step_cost.py over core/machine_rate.py).
+For each workload, so many requests at once: time to first token, time between tokens, tokens a
+second, each beside the least that the machine could take (core/step_cost.py over
+core/machine_rate.py).
 
-A repeat runs one batch for a single token and one for `output_tokens`, both with new random
+A repeat runs one batch for a single token and one for all of its tokens, both with new random
 prompts. The time between tokens is what the second took more, over the tokens more; so prefill
-does not count in it.
+does not count in it. More requests than the engine holds in flight wait for one another: they are
+one long run, of which tokens a second are told.
 """
 
 from __future__ import annotations
@@ -20,65 +22,99 @@ from typing import Any
 import hydra
 
 from . import command
-from .command import ConfigError
 from .values import flag, integer
+from .workload import Workload, check_fits, workloads
 
-FORMAT, VERSION = "ingot-bench", 1
-MOST_IN_FLIGHT, MOST_TOKENS = 1 << 16, 1 << 24
+FORMAT, VERSION = "ingot-bench", 2
 
 
 def bench(cfg) -> dict[str, Any]:
-    """The results for the engine and the batches that `cfg` (conf/use/bench.yaml) names."""
+    """The results for the engine and the workloads that `cfg` (conf/use/bench.yaml) names."""
     import numpy as np
     from omegaconf import OmegaConf
 
-    from . import __version__, machine_rate, manifest, step_cost
-    from .runtime import Engine
+    from . import __version__, bench_limits, machine_rate, manifest, op_times, step_cost
 
     folder = Path(os.path.expanduser(str(cfg.engine)))
-    facts = manifest.read(folder)
+    facts, rows = manifest.read(folder), workloads(cfg.workloads)
     cost = step_cost.of(folder, facts)
     draw = np.random.default_rng(integer("seed", cfg.seed, 0, 2**63 - 1))
-    with Engine(
-        folder, threads=cfg.threads, cache_bytes=cfg.cache_bytes, kernels=cfg.kernels
-    ) as engine:
-        _check_fits(cfg, engine.facts["limits"])
+    opened = time.perf_counter()
+    with _engine(folder, cfg) as engine:
+        opening_s = time.perf_counter() - opened
+        limits = engine.facts["limits"]
+        check_fits(rows, limits)
         threads, dtype = engine.facts["threads"], _word(facts["model"]["dtype"])
+        device = "cuda" if engine.facts["engine"] == "cuda" else None
+        codes = cost.codes if device and cost.codes == "f8e4m3" else dtype
+        rates = machine_rate.Rates(threads, dtype, codes, cfg.kernels, device, cfg.device)
         reads, products, measured = [], [], []
-        for count in cfg.concurrency:
-            reads.append(machine_rate.read_rate(threads))
-            products.append(machine_rate.product_rate(threads, dtype, cfg.kernels))
-            measured.append(_measured(engine, count, cfg, draw))
-        reads.append(machine_rate.read_rate(threads))
-        products.append(machine_rate.product_rate(threads, dtype, cfg.kernels))
-        rates = {"read": max(reads), "product": max(products)}
-        budget = engine.facts["limits"]["token_budget"]
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "ingot": __version__,
-            "command": ["python", "-m", "core.bench", *sys.argv[1:]],
-            "config": OmegaConf.to_container(cfg, resolve=True),
-            "hardware": manifest.hardware(),
-            "tools": manifest.tools(),
-            "engine": {
-                "folder": str(folder.resolve()),
-                "built": facts["config"],
-                "model": facts["model"],
-                "ranks": facts["ranks"],
-                "threads": threads,
-                "kernels": engine.facts["kernels"],
-                "weight_bytes_a_step": cost.weight_bytes,
-            },
-            "machine": {
-                "read_bytes_per_second": rates["read"],
-                "operations_per_second": rates["product"],
-                "product": f"ingot::Linear of {dtype}",
-                "read_samples": reads,
-                "product_samples": products,
-            },
-            "rows": [_row(samples, cfg, cost, rates, budget) for samples in measured],
-        }
+        for row in rows:
+            reads.append(rates.read())
+            products.append(rates.operations())
+            measured.append(_measured(engine, row, cfg, draw))
+        reads.append(rates.read())
+        products.append(rates.operations())
+        best = bench_limits.Best(
+            cost, max(reads), max(products), limits["token_budget"], limits["sequences_in_flight"]
+        )
+        told = engine.facts
+    ops = []
+    if flag("profile", cfg.profile):
+        with _engine(folder, cfg, profile=True) as engine:
+            ops = [op_times.of_a_step(engine, row, draw) for row in rows]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "ingot": __version__,
+        "command": ["python", "-m", "core.bench", *sys.argv[1:]],
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "hardware": {**manifest.hardware(), "device": _device(device, cfg.device)},
+        "tools": manifest.tools(),
+        "engine": {
+            "folder": str(folder.resolve()),
+            "name": told["engine"],
+            "built": facts["config"],
+            "model": facts["model"],
+            "ranks": facts["ranks"],
+            "threads": threads,
+            "kernels": told["kernels"],
+            "lag": told["lag"],
+            "limits": limits,
+            "memory": told["memory"],
+            "random_weights": any(
+                "made" in t for r in facts["tensors"].values() for t in r.values()
+            ),
+            "opening_s": opening_s,
+            "weight_bytes_a_step": cost.weight_bytes,
+        },
+        "machine": {
+            "read_bytes_per_second": best.read,
+            "operations_per_second": best.product,
+            "product": rates.product,
+            "read_samples": reads,
+            "product_samples": products,
+        },
+        "rows": [_row(samples, best) for samples in measured],
+        "ops": ops,
+    }
+
+
+def _engine(folder: Path, cfg, profile: bool = False):
+    from .runtime import Engine
+
+    return Engine(
+        folder, threads=cfg.threads, cache_bytes=cfg.cache_bytes, kernels=cfg.kernels,
+        cache_fraction=cfg.cache_fraction, device=cfg.device, tune=cfg.tune, graphs=cfg.graphs,
+        lag=cfg.lag, profile=profile,
+    )  # fmt: skip
+
+
+def _device(device: str | None, ordinal: int) -> str | None:
+    """The name of the GPU that the engine ran on."""
+    from . import native
+
+    return native.devices()[ordinal]["name"] if device else None
 
 
 def _word(dtype: str) -> str:
@@ -87,109 +123,81 @@ def _word(dtype: str) -> str:
 
 def _check_config(cfg) -> None:
     command.require(cfg, "engine", "the folder that core.build wrote")
-    counts = list(cfg.concurrency) if not isinstance(cfg.concurrency, int | str) else []
-    if not counts:
-        raise ConfigError(f"concurrency={cfg.concurrency}: write a list of numbers: [1,8,32]")
-    for count in counts:
-        integer("concurrency", count, 1, MOST_IN_FLIGHT)
-    if len(set(counts)) < len(counts):
-        raise ConfigError(f"concurrency={counts}: a number is there twice")
-    integer("prompt_tokens", cfg.prompt_tokens, 1, MOST_TOKENS)
-    integer("output_tokens", cfg.output_tokens, 2, MOST_TOKENS)
+    workloads(cfg.workloads)
     integer("repeats", cfg.repeats, 1, 10**6)
     integer("warmup", cfg.warmup, 0, 10**6)
+    flag("profile", cfg.profile)
     flag("compare_anyway", cfg.compare_anyway)
 
 
-def _check_fits(cfg, limits: dict[str, int]) -> None:
-    """What the engine was built for holds every batch."""
-    most = limits["sequences_in_flight"]
-    if too_many := [count for count in cfg.concurrency if count > most]:
-        raise ConfigError(
-            f"concurrency={too_many[0]}: this engine holds at most {most} sequences; give fewer, "
-            "or build it with a larger max_sequences"
-        )
-    whole = cfg.prompt_tokens + cfg.output_tokens
-    if whole > limits["sequence_length"]:
-        raise ConfigError(
-            f"prompt_tokens={cfg.prompt_tokens} and output_tokens={cfg.output_tokens} are {whole} "
-            f"tokens; a sequence of this engine holds {limits['sequence_length']}"
-        )
-
-
-def _measured(engine, count: int, cfg, draw) -> dict[str, Any]:
+def _measured(engine, row: Workload, cfg, draw) -> dict[str, Any]:
     """The samples of one row: seconds, by repeat; and of first tokens, by repeat and sequence."""
     first, between, whole = [], [], []
     before = engine.statistics()
-    for repeat in range(cfg.warmup + cfg.repeats):
-        short_s, outputs = _batch(engine, count, cfg.prompt_tokens, 1, draw)
-        long_s, _ = _batch(engine, count, cfg.prompt_tokens, cfg.output_tokens, draw)
-        if repeat >= cfg.warmup:
+    together = row.requests <= engine.facts["limits"]["sequences_in_flight"]
+    for repeat in range(cfg.warmup + cfg.repeats if together else 1):
+        short_s, outputs = _batch(engine, row, 1, draw) if together else (0.0, [])
+        long_s = short_s
+        if row.output_tokens > 1 or not together:
+            long_s, _ = _batch(engine, row, row.output_tokens, draw)
+        if repeat >= cfg.warmup or not together:
             first.append([output.first_token_s for output in outputs])
-            between.append((long_s - short_s) / (cfg.output_tokens - 1))
+            between.append((long_s - short_s) / max(1, row.output_tokens - 1))
             whole.append(long_s)
     after = engine.statistics()
     return {
-        "concurrency": count,
-        "first": first,
-        "between": between,
+        "workload": row,
+        "first": first if together else None,
+        "between": between if together and row.output_tokens > 1 else None,
         "whole": whole,
         "preemptions": after["preemptions"] - before["preemptions"],
         "cached_tokens": after["cached_tokens"] - before["cached_tokens"],
     }
 
 
-def _batch(engine, count: int, prompt_tokens: int, output_tokens: int, draw) -> tuple[float, list]:
-    """Seconds for `count` random prompts to be answered, and the answers."""
+def _batch(engine, row: Workload, output_tokens: int, draw) -> tuple[float, list]:
+    """Seconds for the row's random prompts to be answered, and the answers."""
     from .sampling import Sampling
 
-    prompts = draw.integers(0, engine.vocab, (count, prompt_tokens)).tolist()
-    sampling = Sampling(max_tokens=output_tokens, ignore_eos=True)
+    prompts = draw.integers(0, engine.vocab, (row.requests, row.prompt_tokens)).tolist()
+    sampling = Sampling(max_tokens=output_tokens, ignore_eos=True, reuse=False)
     started = time.perf_counter()
     outputs = engine.generate(prompts, sampling)
     return time.perf_counter() - started, outputs
 
 
-def _row(samples: dict[str, Any], cfg, cost, rates: dict[str, float], budget: int) -> dict:
+def _row(samples: dict[str, Any], best) -> dict:
     """Medians and 90th percentiles of one row, with limits and the share of them reached."""
     import numpy as np
 
-    count, prompt, outputs = samples["concurrency"], cfg.prompt_tokens, cfg.output_tokens
-
-    def prefill_s(sequences: int) -> float:
-        """The least until the last of so many prompts has its first token."""
-        steps = -(-sequences * prompt // budget)
-        read = steps * cost.weight_bytes / rates["read"]
-        return max(read, sequences * cost.prefill_operations(prompt) / rates["product"])
-
-    length = prompt + outputs / 2  # in the middle of the answer
-    read_s = cost.decode_bytes(count, length) / rates["read"]
-    product_s = cost.decode_operations(count, length) / rates["product"]
-    between_limit = max(read_s, product_s)
-    first_limit = float(np.median([prefill_s(i + 1) for i in range(count)]))
-    whole_limit = prefill_s(count) + (outputs - 1) * between_limit
-    throughput = [count * outputs / seconds for seconds in samples["whole"]]
+    row = samples["workload"]
+    count, step = row.requests, best.step(row)
+    tokens = count * row.output_tokens
+    throughput = [tokens / seconds for seconds in samples["whole"]]
+    limit = tokens / best.whole_s(row)
+    first, between = samples["first"], samples["between"]
     return {
+        "workload": str(row),
         "concurrency": count,
-        "prompt_tokens": prompt,
-        "output_tokens": outputs,
-        "first_token_s": _seconds(np.ravel(samples["first"]), first_limit),
-        "between_tokens_s": {
-            **_seconds(samples["between"], between_limit),
-            "limited_by": "reading" if read_s >= product_s else "products",
-            "bytes_a_step": cost.decode_bytes(count, length),
-            "operations_a_step": cost.decode_operations(count, length),
+        "prompt_tokens": row.prompt_tokens,
+        "output_tokens": row.output_tokens,
+        "first_token_s": first and _seconds(np.ravel(first), best.first_token_s(row)),
+        "between_tokens_s": between and {
+            **_seconds(between, step.seconds),
+            "limited_by": step.limited_by,
+            "bytes_a_step": step.bytes,
+            "operations_a_step": step.operations,
         },
         "tokens_per_second": {
             "median": float(np.median(throughput)),
             "p10": float(np.percentile(throughput, 10)),
-            "limit": count * outputs / whole_limit,
-            "share": float(np.median(throughput)) * whole_limit / (count * outputs),
+            "limit": limit,
+            "share": float(np.median(throughput)) / limit,
             "samples": throughput,
         },
         "preemptions": samples["preemptions"],
         "cached_tokens": samples["cached_tokens"],
-    }
+    }  # fmt: skip
 
 
 def _seconds(samples, limit: float) -> dict[str, Any]:

@@ -159,6 +159,10 @@ SIGNATURES = {
             c_int32,
         ],
     ),
+    "ingot_measure_on": (
+        c_int32,
+        [c_char_p, c_int32, c_char_p, c_double, POINTER(c_double)],
+    ),
     "ingot_measure": (c_int32, [c_char_p, c_int32, c_double, POINTER(c_double)]),
     "ingot_random": (c_int32, [c_uint64, c_uint64, c_uint64, c_float, c_int32, c_void_p]),
 }

@@ -6,6 +6,7 @@ the plan its name, its operator, the seconds spent in it and how often it was ca
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,38 @@ def measured(folder: Path, threads: int, kernels: str) -> OpTimes | None:
             prompt, answer, _medians(prompts), _medians(answers),
             engine.facts["threads"], engine.facts["kernels"], len(prompts),
         )  # fmt: skip
+
+
+def of_a_step(engine, row, draw) -> dict[str, Any]:
+    """Seconds of the ops of a step in which every sequence of a workload gets one token.
+
+    `engine` was opened with `profile`. Ops of equal layers are one entry: how many there are in a
+    step, the kernel that the first runs, and the seconds of them all.
+    """
+    from .sampling import Sampling
+
+    count = min(row.requests, engine.facts["limits"]["sequences_in_flight"])
+    steps = max(1, min(ANSWER, row.output_tokens - 1))
+
+    def run(tokens: int) -> list[dict[str, Any]]:
+        prompts = draw.integers(0, engine.vocab, (count, row.prompt_tokens)).tolist()
+        sampling = Sampling(max_tokens=tokens, ignore_eos=True, reuse=False)
+        engine.generate(prompts, sampling)
+        return engine.statistics().get("ops", [])
+
+    before, short, whole = run(1 + steps), run(1), run(1 + steps)
+    answer = _without(_difference(short, whole), _difference(before, short))
+    alike: dict[tuple, dict[str, Any]] = {}
+    for op, told in zip(answer, whole, strict=True):
+        name = re.sub(r"\d+", "#", op.name)
+        entry = alike.setdefault(
+            (name, op.op, told["kernel"]),
+            {"name": name, "op": op.op, "kernel": told["kernel"], "count": 0, "seconds": 0.0},
+        )
+        entry["count"] += 1
+        entry["seconds"] += op.seconds / steps
+    ops = sorted(alike.values(), key=lambda entry: -entry["seconds"])
+    return {"workload": str(row), "sequences": count, "ops": ops}
 
 
 def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[OpTime]:

@@ -8,6 +8,7 @@ operations a token; attention takes 4 · heads · head size for every pair of a 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ class StepCost:
     weight_bytes: int  # a step
     token_operations: int  # a token, without attention
     row_operations: int  # a row of logits
+    codes: str  # the type of what most products multiply their weights by
     groups: tuple[Group, ...]
 
     def decode_bytes(self, sequences: int, length: float) -> float:
@@ -70,12 +72,13 @@ def of(folder: Path, manifest: Mapping[str, Any]) -> StepCost:
         PlanError: it has no plan.txt that says what its steps do.
     """
     total = {"bytes": 0, "T": 0, "N": 0}
+    codes: Counter[str] = Counter()
     states: dict[str, float] = {}
     for rank in range(manifest["ranks"]):
         path = Path(folder) / f"rank{rank}" / "plan.txt"
         try:
             lines = [line.split(" ") for line in path.read_text("utf-8").splitlines()]
-            _add(lines, total, states)
+            _add(lines, total, states, codes)
         except (OSError, ValueError, LookupError) as error:
             raise PlanError(f"{path} does not say what a step does: {error!r}") from error
     model = manifest["model"]
@@ -87,18 +90,24 @@ def of(folder: Path, manifest: Mapping[str, Any]) -> StepCost:
         )
         for group in manifest["cache_groups"]
     ]
-    return StepCost(total["bytes"], 2 * total["T"], 2 * total["N"], tuple(groups))
+    [(most, _)] = codes.most_common(1) or [("", 0)]
+    return StepCost(total["bytes"], 2 * total["T"], 2 * total["N"], most, tuple(groups))
 
 
-def _add(lines: list[list[str]], total: dict[str, int], states: dict[str, float]) -> None:
-    """Adds one rank's weights and the bytes of a page of each state."""
-    weights, leading, read = {}, {}, set()
+def _add(
+    lines: list[list[str]],
+    total: dict[str, int],
+    states: dict[str, float],
+    codes: Counter[str],
+) -> None:
+    """Adds one rank's weights, the bytes of a page of each state, and elements by type of input."""
+    weights, leading, types, read = {}, {}, {}, set()
     for words in lines:
         if words[0] == "weight":
             sizes = [int(size) for size in words[3].split(",") if size != "scalar"]
             weights[words[1]] = (math.prod(sizes), BITS[words[2]])
         elif words[0] == "value":
-            leading[words[1]] = words[3].split(",")[0]
+            leading[words[1]], types[words[1]] = words[3].split(",")[0], words[2]
         elif words[0] == "state":
             told = dict(word.split("=", 1) for word in words[2:])
             cells = math.prod(int(size) for size in told["dims"].split(",") if size != "P")
@@ -112,5 +121,7 @@ def _add(lines: list[list[str]], total: dict[str, int], states: dict[str, float]
             read.update(mine)
             if mine and name.endswith(PRODUCTS):
                 rows = leading.get(told["out"].split(",")[0], "T")
-                total["N" if rows == "N" else "T"] += max(weights[weight][0] for weight in mine)
+                elements = max(weights[weight][0] for weight in mine)
+                total["N" if rows == "N" else "T"] += elements
+                codes[types.get(told["in"].split(",")[0], "")] += elements
     total["bytes"] += sum(math.ceil(weights[name][0] * weights[name][1] / 8) for name in read)

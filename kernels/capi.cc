@@ -199,7 +199,7 @@ char *ingot_statistics(IngotEngine *engine) {
   char *json = nullptr;
   guarded([&] {
     const Statistics statistics = executor_of(engine).statistics();
-    json = owned(describe(statistics, engine->ranks.rank(0).times()));
+    json = owned(describe(statistics, engine->ranks.rank(0)));
   });
   return json;
 }

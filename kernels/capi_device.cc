@@ -5,6 +5,7 @@
 
 #include "capi_boundary.h"
 #include "device_op.h"
+#include "engines/accelerator.h"
 #include "engines/device_library.h"
 #include "error.h"
 #include "files/json_writer.h"
@@ -56,6 +57,21 @@ char *ingot_devices(void) {
   char *json = nullptr;
   guarded([&] { json = owned(devices_json("cuda")); });
   return json;
+}
+
+int ingot_measure_on(const char *device, int32_t ordinal, const char *kind, double seconds, double *result) {
+  return guarded([&] {
+    if (!device || !kind || !result) fail(INGOT_INVALID, "ingot_measure_on: the device, kind or result is NULL");
+    if (std::string(kind) != "read")
+      fail(INGOT_INVALID, "ingot_measure_on: '%.40s' is unknown; it measures: read", kind);
+    if (!(seconds >= 0 && seconds <= 3600)) fail(INGOT_INVALID, "seconds is %g; it must be from 0 to 3600", seconds);
+    std::string why;
+    const IngotDeviceApi *api = find_device(device, &why);
+    if (!api) fail(INGOT_MACHINE, "%s", why.c_str());
+    if (!api->read_rate) fail(INGOT_MACHINE, "the device %.40s cannot be measured", device);
+    const OpenDevice open(api, ordinal);
+    open.check(api->read_rate(open.self, seconds, result));
+  });
 }
 
 int ingot_run_op_on(const char *line, const char *library, IngotDeviceRun *run, const IngotArray *in, int32_t n_in,

@@ -193,7 +193,7 @@ int refit_fake(void *self, const char *name, const void *, size_t) {
 void close_fake(void *self) { delete &engine(self); }
 
 constexpr IngotEngineApi api = {sizeof(IngotEngineApi), INGOT_ENGINE_ABI, "fake",     open_fake,  spec_of, bind_fake,
-                                prepare_fake,           enqueue_fake,     refit_fake, close_fake, nullptr};
+                                prepare_fake,           enqueue_fake,     refit_fake, close_fake, nullptr, nullptr};
 
 }  // namespace
 

@@ -126,6 +126,12 @@ class Interpreter {
     return static_cast<int32_t>(all.size());
   }
 
+  const char *kernel(int32_t i) const {
+    std::vector<const char *> all;
+    for (const Program &program : programs_) program.add_kernels(all);
+    return i >= 0 && static_cast<size_t>(i) < all.size() ? all[static_cast<size_t>(i)] : nullptr;
+  }
+
  private:
   Program &program(const IngotStep &step) {
     if (step.function < 0 || step.function >= static_cast<int32_t>(programs_.size())) {
@@ -184,6 +190,8 @@ int refit_interpreter(void *self, const char *name, const void *data, size_t byt
 
 int32_t times_of(void *self, IngotOpTime *times, int32_t capacity) { return engine(self).times(times, capacity); }
 
+const char *kernel_of(void *self, int32_t i) { return engine(self).kernel(i); }
+
 void close_interpreter(void *self) { delete &engine(self); }
 
 constexpr IngotEngineApi api = {sizeof(IngotEngineApi),
@@ -196,7 +204,8 @@ constexpr IngotEngineApi api = {sizeof(IngotEngineApi),
                                 enqueue_interpreter,
                                 refit_interpreter,
                                 close_interpreter,
-                                times_of};
+                                times_of,
+                                kernel_of};
 
 constexpr IngotEngineApi cuda_api = {sizeof(IngotEngineApi),
                                      INGOT_ENGINE_ABI,
@@ -208,7 +217,8 @@ constexpr IngotEngineApi cuda_api = {sizeof(IngotEngineApi),
                                      enqueue_interpreter,
                                      refit_interpreter,
                                      close_interpreter,
-                                     times_of};
+                                     times_of,
+                                     kernel_of};
 
 }  // namespace
 

@@ -217,6 +217,10 @@ void Program::add_times(std::vector<IngotOpTime> &times) const {
   }
 }
 
+void Program::add_kernels(std::vector<const char *> &kernels) const {
+  for (const Operation &operation : operations_) kernels.push_back(operation.kernel ? operation.kernel->name : nullptr);
+}
+
 void Program::enqueue(const IngotStep &step, IngotTensor *outputs) {
   const StepSizes sizes = sizes_of(step);
   check_fields(step, sizes);

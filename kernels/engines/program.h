@@ -53,6 +53,8 @@ class Program {
 
   // Time of every op, in order; none unless a profile was asked for. From any thread.
   void add_times(std::vector<IngotOpTime> &times) const;
+  // The kernel of every op in that order; NULL where nothing is computed.
+  void add_kernels(std::vector<const char *> &kernels) const;
 
  private:
   struct Operation {

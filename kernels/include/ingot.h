@@ -68,7 +68,7 @@ INGOT_API void ingot_close(IngotEngine *);
 /* Facts about an open engine as JSON: limits, cache groups, memory ledger, chosen kernels. Free with ingot_free. */
 INGOT_API char *ingot_describe(IngotEngine *);
 /* Counters as JSON: steps, tokens, free pages, running and waiting requests, preemptions; with `profile`, ops: name,
- * op, calls, seconds of all calls and of the shortest. Free with ingot_free. */
+ * op, kernel, calls, seconds of all calls and of the shortest. Free with ingot_free. */
 INGOT_API char *ingot_statistics(IngotEngine *);
 
 typedef struct {
@@ -192,6 +192,8 @@ INGOT_API int ingot_random(uint64_t seed, uint64_t first, uint64_t count, float 
 /* Measures this machine: what the speed of an engine is compared with. `kind` "read": bytes per second that `threads`
  * threads read, in order, of much more memory than caches hold; the best pass within `seconds`, at least one. */
 INGOT_API int ingot_measure(const char *kind, int32_t threads, double seconds, double *result);
+/* The same of an accelerator, "cuda", and its own memory. */
+INGOT_API int ingot_measure_on(const char *device, int32_t ordinal, const char *kind, double seconds, double *result);
 
 /* The accelerators that engines can use here, as JSON: devices: engine, ordinal, name, sm, sm_count, driver, runtime,
  * memory_bytes, free_bytes of each; why: "" or, where there is none, what is missing and what to do. Free with

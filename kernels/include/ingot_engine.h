@@ -121,6 +121,8 @@ typedef struct {
   /* The first `capacity` ops' times, in the plan's order, and how many there are; 0 unless `profile` was asked for.
    * From any thread. NULL: this engine takes none. */
   int32_t (*times)(void *self, IngotOpTime *times, int32_t capacity);
+  /* The name of the kernel that the i-th op of `times` runs; NULL: it has none. From any thread. NULL: not told. */
+  const char *(*kernel)(void *self, int32_t i);
 } IngotEngineApi;
 
 /* The one symbol that an engine library exports. Returns NULL if it cannot serve a runtime of this ABI. */

@@ -78,6 +78,13 @@ std::vector<IngotOpTime> Rank::times() const {
   return times;
 }
 
+std::vector<const char *> Rank::kernels() const {
+  std::vector<const char *> kernels(times().size(), nullptr);
+  if (api_->size < offsetof(IngotEngineApi, kernel) + sizeof api_->kernel || !api_->kernel) return kernels;
+  for (size_t i = 0; i < kernels.size(); ++i) kernels[i] = api_->kernel(engine_, static_cast<int32_t>(i));
+  return kernels;
+}
+
 int32_t Rank::find_logits() const {
   const IngotEngineSpec &spec = *spec_;
   if (spec.n_functions < 1 || std::strcmp(spec.functions[0].name, "step") != 0) {

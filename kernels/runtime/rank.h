@@ -66,6 +66,8 @@ class Rank : public StepRunner {
   int64_t free_bytes() const;
   // Time of every op so far, in order; none unless a profile was asked for. From any thread.
   std::vector<IngotOpTime> times() const;
+  // The kernel of each of these ops; NULL where there is none, or the engine does not tell.
+  std::vector<const char *> kernels() const;
 
  private:
   void check(int status);

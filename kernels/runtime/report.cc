@@ -45,11 +45,13 @@ std::string memory_text(const std::vector<int64_t> &bytes) {
   return memory.number("step_fields", bytes[3]).json();
 }
 
-std::string times_of(const std::vector<IngotOpTime> &times) {
+std::string times_of(const std::vector<IngotOpTime> &times, const std::vector<const char *> &kernels) {
   JsonWriter ops('[');
-  for (const IngotOpTime &time : times) {
+  for (size_t i = 0; i < times.size(); ++i) {
+    const IngotOpTime &time = times[i];
     JsonWriter op('{');
     op.string("name", time.name).string("op", time.op).number("calls", time.calls);
+    op.string("kernel", kernels[i] ? kernels[i] : "");
     op.real("seconds", time.seconds).real("shortest", time.shortest);
     ops.raw("", op.json());
   }
@@ -83,7 +85,7 @@ std::string describe(const OpenFacts &facts) {
   return engine.raw("memory", memory_text(sums)).json();
 }
 
-std::string describe(const Statistics &statistics, const std::vector<IngotOpTime> &times) {
+std::string describe(const Statistics &statistics, const Rank &rank) {
   const auto count = [](uint64_t value) { return static_cast<int64_t>(value); };
   const SchedulerCounts &counts = statistics.counts;
   JsonWriter numbers('{');
@@ -97,7 +99,8 @@ std::string describe(const Statistics &statistics, const std::vector<IngotOpTime
   numbers.number("ended_by_length", count(statistics.finished[INGOT_LENGTH]));
   numbers.number("cancelled", count(statistics.finished[INGOT_CANCELLED]))
       .number("failed", count(statistics.finished[INGOT_ERROR]));
-  if (!times.empty()) numbers.raw("ops", times_of(times));
+  if (const std::vector<IngotOpTime> times = rank.times(); !times.empty())
+    numbers.raw("ops", times_of(times, rank.kernels()));
   return numbers.json();
 }
 

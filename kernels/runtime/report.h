@@ -18,7 +18,7 @@ struct OpenFacts {
 };
 
 std::string describe(const OpenFacts &facts);
-// times: of the ops, where a profile was asked for.
-std::string describe(const Statistics &statistics, const std::vector<IngotOpTime> &times);
+// With the times of the ops and their kernels where a profile was asked for.
+std::string describe(const Statistics &statistics, const Rank &rank);
 
 }  // namespace ingot
