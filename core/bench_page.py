@@ -216,6 +216,8 @@ def _ratios(results: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 def _ms(seconds: float) -> str:
     value = seconds * 1000
+    if value < 0.1:
+        return f"{value * 1000:.1f} µs"
     return (
         f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms" if value < 100 else f"{value:.0f} ms"
     )
