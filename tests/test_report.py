@@ -189,7 +189,7 @@ def test_the_graph_is_served_on_loopback(engine, tmp_path):
         with urllib.request.urlopen(f"{address}/data/graph.onnx") as answer:
             assert answer.read() == (engine / "rank0" / "graph.onnx").read_bytes()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0, process.stderr.read()
+        assert process.wait(60) == 0, process.stderr.read()
     finally:
         process.kill()
         process.wait()
