@@ -6,6 +6,7 @@ from math import erf
 import numpy as np
 import pytest
 from cpu_kernels import BF16, F8, F16, F32, I4, I8, ROUNDING, U4, numbers
+from rotary_step import RotaryStep
 from test_cpu_attention import OPTIONS, STEPS, step
 
 from core import native
@@ -30,6 +31,7 @@ TOLERANCES = {
     "Gate": (1, 4e-7),  # size: |x up|; an exponential within 3 units, a quotient, a product
     "Rotate": (1, 1e-7),  # size: |a| + |b|; two products and their sum
     "PagedAttention": (1, 1e-6),  # size: the largest |v|; weights of at most 1 that sum to 1
+    "RotaryPagedAttention": (1, 1e-6),  # the same, of q and k that are rotated and rounded
 }
 
 
@@ -204,6 +206,23 @@ class AttentionCase:
         return self.world.run(kernel, threads=threads)
 
 
+class RotaryAttentionCase:
+    """The same, where q and k are yet to be rotated."""
+
+    def __init__(self, rng, dtype):
+        shape = dict(STEPS[str(rng.choice(["decode", "prefill", "mixed", "large heads"]))])
+        K = shape["size"]
+        dims = int(rng.choice([0, K, 2 * rng.integers(1, K // 2 + 1)]))
+        self.world = RotaryStep(
+            int(rng.integers(99)), dtype=dtype, **shape, codes=bool(rng.integers(2)), dims=dims,
+            interleaved=int(rng.integers(2)), scales=(0.1, 3.0) if rng.integers(2) else None,
+        )  # fmt: skip
+        self.near = [("RotaryPagedAttention", *self.world.exact())]
+
+    def run(self, kernel=None, threads=2):
+        return self.world.run(kernel, threads=threads)
+
+
 def token_largest(rng, dtype):
     x_TD = numbers(rng, sizes(rng, 9, 3000), dtype)
     exact = np.abs(wide(x_TD)).max(axis=1)
@@ -239,7 +258,9 @@ CASES = {
     "GateQuantize": gate_quantize,
     "Rotate": rotate,
     "PagedAttention": AttentionCase,
+    "RotaryPagedAttention": RotaryAttentionCase,
 }
+ATTENTION = ("PagedAttention", "RotaryPagedAttention")
 
 
 def check_near(outputs, near):
@@ -272,12 +293,12 @@ def test_every_row_has_a_case():
 @pytest.mark.parametrize("op, kernel", KERNELS)
 def test_op_computes_its_formula(op, kernel, dtype):
     """Each float output is the formula in float64 up to its roundings, for sizes drawn anew."""
-    for seed in range(5 if op == "PagedAttention" else 12):
+    for seed in range(5 if op in ATTENTION else 12):
         case = CASES[op](np.random.default_rng(seed), dtype)
         check_near(run(case, kernel), case.near)
 
 
-LOOPS = [pair for pair in KERNELS if "Linear" not in pair[0] and pair[0] != "PagedAttention"]
+LOOPS = [pair for pair in KERNELS if "Linear" not in pair[0] and pair[0] not in ATTENTION]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -291,7 +312,7 @@ def test_instructions_change_nothing(op, kernel, dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("op", [op for op in CASES if op not in ("PagedAttention", "AllReduce")])
+@pytest.mark.parametrize("op", [op for op in CASES if op not in (*ATTENTION, "AllReduce")])
 def test_a_token_does_not_feel_its_neighbours(op, dtype):
     """By its definition, each token alone gets what it gets among others, whatever the threads."""
     case = CASES[op](np.random.default_rng(1), dtype)

@@ -49,7 +49,7 @@ const char *fault(const IngotOp &row) {
 OpTable::OpTable() {
   for (const std::span<const IngotOp> family :
        {linear_rows(), grouped_linear_rows(), quantize_rows(), norm_rows(), gate_rows(), rotate_rows(),
-        paged_attention_rows(), collective_rows(), standard_rows()}) {
+        paged_attention_rows(), rotary_paged_attention_rows(), collective_rows(), standard_rows()}) {
     for (const IngotOp &row : family) add(&row, "the built-in rows");
   }
 }
