@@ -77,6 +77,7 @@ constexpr CudaOp ops[] = {
     {"ingot", "PagedAttention", ""},
     {"ingot", "QuantizeToken", ""},
     {"ingot", "RmsNormQuantize", ""},
+    {"ingot", "RotaryPagedAttention", ""},
     {"ingot", "Rotate", ""},
     {"ingot", "ScaledLinear", ""},
     {"ingot", "TokenLargest", ""},

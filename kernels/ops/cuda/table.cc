@@ -21,7 +21,8 @@ std::span<const IngotOpKernels> cuda_kernels() {
                                                                    quantize_linear_kernels(),
                                                                    product_kernels(),
                                                                    attention_tile_kernels(),
-                                                                   attention_row_kernels()};
+                                                                   attention_row_kernels(),
+                                                                   flash_attention_kernels()};
     for (const std::span<const IngotOpKernels> family : families) sets.insert(sets.end(), family.begin(), family.end());
     return sets;
   }();

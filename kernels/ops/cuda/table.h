@@ -22,6 +22,7 @@ std::span<const IngotOpKernels> elementwise_kernels();      // Add, Where, Sigmo
 std::span<const IngotOpKernels> quantize_linear_kernels();  // QuantizeLinear, DequantizeLinear
 std::span<const IngotOpKernels> attention_tile_kernels();   // PagedAttention, where a sequence has several tokens
 std::span<const IngotOpKernels> attention_row_kernels();    // PagedAttention
+std::span<const IngotOpKernels> flash_attention_kernels();  // PagedAttention, RotaryPagedAttention
 std::span<const IngotOpKernels> product_kernels();          // Linear, ScaledLinear, GroupedLinear
 
 }  // namespace ingot
